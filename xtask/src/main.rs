@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `cargo xtask`: fetches, patches, builds, boots, tests and measures a Linux kernel with evpoll.
+
+mod cli;
+mod cmd;
+mod ctx;
+mod error;
+
+// The kernel: what it is made from and how.
+mod kernel;
+mod packages;
+mod progress;
+mod series;
+mod source;
+mod toolchain;
+
+// The guest: what it is booted with and what it says.
+mod bench;
+mod guest;
+mod junit;
+mod ktap;
+mod qemu;
+mod rootfs;
+
+fn main() -> std::process::ExitCode {
+    error::report(cli::run())
+}
