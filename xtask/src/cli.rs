@@ -1,6 +1,246 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Command line.
 
+use crate::cmd;
+use crate::ctx::{Accel, Ctx, Profile};
+use crate::error::Fatal;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                              build, boot, run every test
+  cargo xtask test --profile debug pipe         the tests named *pipe*, on a kernel that checks itself
+  cargo xtask bench pipetest --json out.json    compare with epoll, poll and io_uring
+  cargo xtask run -- python3 -c 'print(1)'      the host's own python3, on the patched kernel
+  cargo xtask run --overlay target/x -- target/x/server --port 80
+  cargo xtask tree ../linux                     a git tree with the series, to work in
+  cargo xtask series --from ../linux            and its commits back into patches/
+
+Everything fetched or built lives in EVPOLL_CACHE (default: evpoll in the user's cache folder).
+Exit status: 0 success, 1 tests failed, 2 usage or set-up problem, 3 the guest hung or crashed.";
+
+/// Builds, boots, tests and measures a Linux kernel with evpoll.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+#[command(disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes, before or after its name.
+#[derive(Args, Debug)]
+pub struct Common {
+    /// Kernel configuration: release is what is measured, debug has every checker
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "release",
+        value_name = "P"
+    )]
+    pub profile: Profile,
+    /// A kernel tree of your own (7.3 or newer) instead of the fetched one
+    #[arg(long, global = true, value_name = "DIR")]
+    pub kernel: Option<PathBuf>,
+    /// Acceleration; auto is KVM where it works
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "A"
+    )]
+    pub accel: Accel,
+    /// How many compilers at once [default: one a processor]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Show the output of the tools as they run
+    #[arg(long, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boot the kernel with this machine's root file system and run a command there, or a shell
+    Run(Run),
+    /// Host tests, build, boot, selftests: KTAP on stdout
+    Test(Test),
+    /// The benchmarks, every interface in one boot
+    Bench(Bench),
+    /// Make a git tree with the series applied, one commit a patch
+    Tree(Tree),
+    /// Regenerate patches/ from kernel-rust/ or from a tree, or check it
+    Series(Series),
+    /// Formatting, clippy, checkpatch, sparse
+    Lint(Lint),
+}
+
+#[derive(Args, Debug)]
+pub struct Run {
+    /// A folder copied into the guest at the same absolute path, writable there (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub overlay: Vec<PathBuf>,
+    /// Processors of the guest
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub cpus: Option<u16>,
+    /// Memory of the guest, as QEMU takes it: 512M, 2G
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Build everything, print the QEMU command line and do not start it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What to run; its exit status becomes this command's
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Test {
+    /// Write the results as JUnit XML too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Only the tests whose name contains this
+    pub filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// Write the figures as JSON too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a report with plots into this folder
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Which benchmarks [default: all]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Tree {
+    /// Where to make it: a folder that does not exist yet, or is empty
+    pub dir: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct Series {
+    /// Change nothing; exit 1 with a line for each difference
+    #[arg(long, conflicts_with = "from")]
+    pub check: bool,
+    /// Take the commits of this tree (made by `tree`) as the series, and its Rust files
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Lint {}
+
+/// Parses the command line and carries out what it asks for.
 pub fn run() -> anyhow::Result<u8> {
-    Ok(0)
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            error.print()?;
+            return Ok(0);
+        }
+        Err(error) => return Err(Fatal::Setup(one_line(&error.to_string())).into()),
+    };
+    crate::progress::set_verbose(cli.common.verbose);
+    let ctx = Ctx::resolve(cli.common)?;
+    match cli.command {
+        Command::Run(args) => cmd::run::main(&ctx, args),
+        Command::Test(args) => cmd::test::main(&ctx, args),
+        Command::Bench(args) => cmd::bench::main(&ctx, args),
+        Command::Tree(args) => cmd::tree::main(&ctx, args),
+        Command::Series(args) => cmd::series::main(&ctx, args),
+        Command::Lint(args) => cmd::lint::main(&ctx, args),
+    }
+}
+
+/// The parser's error text without its usage block, in one line.
+fn one_line(text: &str) -> String {
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    format!("{said} (cargo xtask --help lists what there is)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("xtask").chain(words.iter().copied()))
+    }
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn common_options_before_and_after_the_command() {
+        for words in [
+            ["--profile", "debug", "--jobs", "3", "test", "pipe"],
+            ["test", "pipe", "--jobs", "3", "--profile", "debug"],
+        ] {
+            let cli = parse(&words).unwrap();
+            assert_eq!(cli.common.profile, Profile::Debug);
+            assert_eq!(cli.common.jobs, Some(3));
+            assert!(
+                matches!(cli.command, Command::Test(Test { filter: Some(f), .. }) if f == "pipe")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_run_keeps_its_own_options() {
+        let cli = parse(&[
+            "run",
+            "--overlay",
+            "a",
+            "--overlay",
+            "b",
+            "--",
+            "ls",
+            "--verbose",
+        ]);
+        let cli = cli.unwrap();
+        assert!(!cli.common.verbose);
+        let Command::Run(run) = cli.command else {
+            panic!("not run")
+        };
+        assert_eq!(run.overlay, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(run.command, ["ls", "--verbose"]);
+    }
+
+    #[test]
+    fn usage_errors_are_one_line() {
+        for words in [
+            &["frobnicate"][..],
+            &[],
+            &["tree"],
+            &["test", "--jobs", "0"],
+            &["lint", "x"],
+        ] {
+            let line = one_line(&parse(words).unwrap_err().to_string());
+            assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
+            assert!(!line.starts_with("error"), "{line}");
+        }
+    }
+
+    #[test]
+    fn check_and_from_exclude_each_other() {
+        assert!(parse(&["series", "--check", "--from", "x"]).is_err());
+    }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What every step of a command needs to know.
 
-use std::path::PathBuf;
+use crate::cli::Common;
+use crate::error::Fatal;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
@@ -9,6 +11,16 @@ pub enum Profile {
     Release,
     /// Every checker that the kernel has.
     Debug,
+}
+
+impl Profile {
+    /// As the command line and file names spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Debug => "debug",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -31,4 +43,71 @@ pub struct Ctx {
     pub accel: Accel,
     pub jobs: usize,
     pub verbose: bool,
+}
+
+impl Ctx {
+    pub fn resolve(common: Common) -> anyhow::Result<Ctx> {
+        let kernel = common.kernel.as_deref().map(existing_dir).transpose()?;
+        if let Some(dir) = &kernel {
+            crate::source::check_tree(dir)?;
+        }
+        Ok(Ctx {
+            root: checkout(),
+            cache: cache_folder()?,
+            profile: common.profile,
+            kernel,
+            accel: common.accel,
+            jobs: common.jobs.map_or_else(processors, usize::from),
+            verbose: common.verbose,
+        })
+    }
+
+    /// Where the log of a step goes.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.cache.join("log").join(format!("{name}.log"))
+    }
+}
+
+/// The folder as an absolute path, or a one-line error.
+pub fn existing_dir(dir: &Path) -> anyhow::Result<PathBuf> {
+    let absolute = dir
+        .canonicalize()
+        .map_err(|error| Fatal::Setup(format!("{}: {}", dir.display(), plain(&error))))?;
+    if !absolute.is_dir() {
+        return Err(Fatal::Setup(format!("{}: not a folder", dir.display())).into());
+    }
+    Ok(absolute)
+}
+
+/// An input/output error in words, without its number.
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such folder".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn checkout() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map(Path::to_path_buf).unwrap_or(package)
+}
+
+fn cache_folder() -> anyhow::Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let folder = if let Some(own) = set("EVPOLL_CACHE") {
+        PathBuf::from(own)
+    } else if let Some(base) = set("XDG_CACHE_HOME") {
+        PathBuf::from(base).join("evpoll")
+    } else if let Some(home) = set("HOME") {
+        PathBuf::from(home).join(".cache/evpoll")
+    } else {
+        let text = "no cache folder: set EVPOLL_CACHE to a folder with 15 GB of room";
+        return Err(Fatal::Setup(text.into()).into());
+    };
+    Ok(std::path::absolute(folder)?)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -30,7 +30,7 @@ pub fn report(result: anyhow::Result<u8>) -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            crate::progress::say(&format!("xtask: {error:#}"));
             ExitCode::from(match error.downcast_ref::<Fatal>() {
                 Some(Fatal::Failed(_)) => 1,
                 Some(Fatal::Guest(_)) => 3,

@@ -2,7 +2,35 @@
 //! The patched kernel of a profile: configured, built, reused while its inputs are unchanged.
 
 use crate::ctx::Ctx;
+use crate::error::Fatal;
+use crate::files;
+use crate::hash::Hash;
+use crate::kconfig;
+use crate::lock::Lock;
+use crate::progress::{run_logged, say, Step};
+use crate::toolchain::{self, Toolchain};
+use crate::tree::{self, Tree};
+use anyhow::Context;
 use std::path::PathBuf;
+use std::process::Command;
+
+/// Makes a build come out the same at every place and time.
+const REPRODUCIBLE: [&str; 5] = [
+    "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 2026",
+    "KBUILD_BUILD_USER=evpoll",
+    "KBUILD_BUILD_HOST=evpoll",
+    "KBUILD_BUILD_VERSION=1",
+    "LOCALVERSION=",
+];
+/// What the tools of a build may see of the environment.
+const ENVIRONMENT: [&str; 6] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "USER",
+];
 
 pub struct Kernel {
     /// The bootable bzImage.
@@ -17,6 +45,203 @@ pub struct Kernel {
     pub id: String,
 }
 
-pub fn build(_ctx: &Ctx) -> anyhow::Result<Kernel> {
-    todo!()
+pub fn build(ctx: &Ctx) -> anyhow::Result<Kernel> {
+    let build = Build::prepare(ctx)?;
+    build.kernel()
+}
+
+/// Everything that a build needs, ready, and the lock that keeps it so.
+pub struct Build<'a> {
+    ctx: &'a Ctx,
+    pub tools: Toolchain,
+    pub tree: Tree,
+    pub objdir: PathBuf,
+    lock: Lock,
+}
+
+impl Build<'_> {
+    pub fn prepare(ctx: &Ctx) -> anyhow::Result<Build<'_>> {
+        let tools = toolchain::ensure(ctx)?;
+        let lock = Lock::take(ctx, "kernel build")?;
+        let tree = tree::ensure(ctx, &lock)?;
+        let mut name = ctx.profile.name().to_owned();
+        if let Some(own) = &ctx.kernel {
+            name += &format!("-{}", tree::path_hash(own));
+        }
+        let objdir = ctx.cache.join("build").join(name);
+        files::make_dir(&objdir)?;
+        Ok(Build {
+            ctx,
+            tools,
+            tree,
+            objdir,
+            lock,
+        })
+    }
+
+    /// Builds the kernel, unless it is there.
+    pub fn kernel(&self) -> anyhow::Result<Kernel> {
+        let fragments = self.fragments()?;
+        let wanted = self.id(&fragments);
+        let stamp = self.objdir.join("evpoll.stamp");
+        let title = format!("building the {} kernel", self.ctx.profile.name());
+        if let Some(wanted) = &wanted {
+            let built = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
+            if built && self.image().is_file() && self.vmlinux().is_file() {
+                say(&format!("xtask: {title}: reused, its inputs are unchanged"));
+                return self.result(wanted.clone());
+            }
+        }
+        files::remove(&stamp)?;
+        self.configure(&fragments)?;
+        let mut step = Step::start(title);
+        let mut cmd = self.make();
+        cmd.args(["bzImage", "vmlinux"]);
+        run_logged(cmd, &self.log("build"), &mut step).context("building the kernel")?;
+        let size = std::fs::metadata(self.image())?.len();
+        step.done(format!("{:.1} MB", size as f64 / 1e6));
+        let id = match wanted {
+            Some(id) => id,
+            None => Hash::new().add_file(&self.image()).hex(),
+        };
+        files::write(&stamp, id.as_bytes())?;
+        self.result(id)
+    }
+
+    /// A make of this tree into this object folder.
+    pub fn make(&self) -> Command {
+        let mut cmd = Command::new("make");
+        cmd.arg("-C")
+            .arg(&self.tree.dir)
+            .arg("--no-print-directory");
+        cmd.arg(format!("O={}", self.objdir.display()))
+            .arg(format!("-j{}", self.ctx.jobs));
+        cmd.args(
+            self.tools
+                .make_vars
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        );
+        cmd.args(REPRODUCIBLE);
+        self.surroundings(&mut cmd);
+        cmd
+    }
+
+    /// Only what a build may see, and the lock for as long as it runs.
+    fn surroundings(&self, cmd: &mut Command) {
+        cmd.env_clear().env("LC_ALL", "C");
+        for name in ENVIRONMENT {
+            if let Some(value) = std::env::var_os(name) {
+                cmd.env(name, value);
+            }
+        }
+        if let Ok(stdin) = self.lock.stdin() {
+            cmd.stdin(stdin);
+        }
+    }
+
+    pub fn log(&self, step: &str) -> PathBuf {
+        self.ctx
+            .log(&format!("kernel-{}-{step}", self.ctx.profile.name()))
+    }
+
+    /// The configuration fragments, by name and content, in the order in which they are merged.
+    pub fn fragments(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let mut names = vec!["common", self.ctx.profile.name()];
+        if self.tree.dir.join("fs/evpoll").is_dir() {
+            names.push("evpoll");
+        }
+        let mut fragments = Vec::new();
+        for name in names {
+            let name = format!("qemu/{name}.config");
+            let text = files::read_text(&self.ctx.root.join(&name))?;
+            fragments.push((name, text));
+        }
+        Ok(fragments)
+    }
+
+    /// The hash of all inputs, if they are known.
+    fn id(&self, fragments: &[(String, String)]) -> Option<String> {
+        let mut hash = Hash::new();
+        hash.add(self.tree.inputs.as_ref()?)
+            .add(&self.tools.id)
+            .add(format!("{REPRODUCIBLE:?}"));
+        for (_, text) in fragments {
+            hash.add(text);
+        }
+        Some(hash.hex())
+    }
+
+    /// Configures the object folder, unless it is configured by these fragments already.
+    pub fn configure(&self, fragments: &[(String, String)]) -> anyhow::Result<()> {
+        let stamp = self.objdir.join("evpoll.config-stamp");
+        let config = self.objdir.join(".config");
+        let mut wanted = Hash::new();
+        wanted
+            .add(&self.tools.id)
+            .add(self.tree.version.to_string());
+        for (name, text) in fragments {
+            wanted.add(name).add(text);
+        }
+        let wanted = wanted.hex();
+        let configured = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
+        let mut step = Step::start("configuring the kernel");
+        files::remove(&stamp)?;
+        if !configured || !config.is_file() {
+            let mut cmd = self.make();
+            cmd.arg("tinyconfig");
+            run_logged(cmd, &self.log("tinyconfig"), &mut step).context("make tinyconfig")?;
+            let mut cmd = Command::new(self.tree.dir.join("scripts/kconfig/merge_config.sh"));
+            cmd.args(["-m", "-O"]).arg(&self.objdir).arg(&config);
+            cmd.args(fragments.iter().map(|(name, _)| self.ctx.root.join(name)));
+            cmd.current_dir(&self.objdir);
+            self.surroundings(&mut cmd);
+            run_logged(cmd, &self.log("merge"), &mut step).context("merging the fragments")?;
+        }
+        let mut cmd = self.make();
+        cmd.arg("olddefconfig");
+        run_logged(cmd, &self.log("config"), &mut step).context("make olddefconfig")?;
+        check_config(fragments, &files::read_text(&config)?)?;
+        files::write(&stamp, wanted.as_bytes())?;
+        step.done("");
+        Ok(())
+    }
+
+    fn image(&self) -> PathBuf {
+        self.objdir.join("arch/x86/boot/bzImage")
+    }
+
+    fn vmlinux(&self) -> PathBuf {
+        self.objdir.join("vmlinux")
+    }
+
+    fn result(&self, id: String) -> anyhow::Result<Kernel> {
+        let release = files::read_text(&self.objdir.join("include/config/kernel.release"))?;
+        Ok(Kernel {
+            image: self.image(),
+            vmlinux: self.vmlinux(),
+            objdir: self.objdir.clone(),
+            srcdir: self.tree.dir.clone(),
+            config: self.objdir.join(".config"),
+            release: release.trim().to_owned(),
+            id,
+        })
+    }
+}
+
+/// An error that names every line of the fragments that is not in effect.
+fn check_config(fragments: &[(String, String)], config: &str) -> anyhow::Result<()> {
+    let missed = kconfig::unfulfilled(&kconfig::wishes(fragments), config);
+    if missed.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = missed
+        .iter()
+        .map(|(wish, is)| format!("{}: {}={} (it is {is})", wish.from, wish.symbol, wish.value))
+        .collect();
+    let text = format!(
+        "lines of the configuration do not take effect, a dependency is missing: {}",
+        lines.join(", ")
+    );
+    Err(Fatal::Setup(text).into())
 }

@@ -5,14 +5,19 @@ mod cli;
 mod cmd;
 mod ctx;
 mod error;
+mod files;
+mod hash;
+mod lock;
+mod progress;
 
 // The kernel: what it is made from and how.
+mod kconfig;
 mod kernel;
 mod packages;
-mod progress;
 mod series;
 mod source;
 mod toolchain;
+mod tree;
 
 // The guest: what it is booted with and what it says.
 mod bench;

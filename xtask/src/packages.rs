@@ -1,1 +1,192 @@
 // SPDX-License-Identifier: GPL-2.0
+//! What must be installed on the machine, by the names of Debian's packages.
+
+use crate::ctx::Ctx;
+use crate::error::Fatal;
+use crate::files;
+use crate::lock::Lock;
+use crate::progress::{output, run_logged, Step};
+use std::process::Command;
+
+/// Elsewhere than on Debian: what tells that the equivalent of a package is there. Packages that
+/// stand for a program of their own name are not listed.
+const PROGRAMS: [(&str, &[&str]); 11] = [
+    ("qemu-system-x86", &["qemu-system-x86_64"]),
+    ("busybox-static", &["busybox"]),
+    ("libelf-dev", &["/usr/include/libelf.h"]),
+    ("libssl-dev", &["/usr/include/openssl/ssl.h"]),
+    ("libc6-dev", &["/usr/include/stdio.h"]),
+    ("xz-utils", &["xz"]),
+    ("dwarves", &["pahole"]),
+    ("kmod", &["depmod"]),
+    ("rust-web-clippy", &["clippy-driver"]),
+    ("rustfmt-web", &["rustfmt"]),
+    ("binutils", &["ld"]),
+];
+
+/// Sees to it that the packages are installed.
+pub fn ensure(ctx: &Ctx, wanted: &[&str]) -> anyhow::Result<()> {
+    if !debian() {
+        return ensure_programs(wanted);
+    }
+    if missing(wanted).is_empty() {
+        return Ok(());
+    }
+    let _lock = Lock::take(ctx, "packages")?;
+    let missing = missing(wanted);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !root() {
+        let text = format!(
+            "as root: apt-get install --no-install-recommends {}",
+            missing.join(" ")
+        );
+        return Err(Fatal::Setup(format!("packages are missing; {text}")).into());
+    }
+    if missing.iter().any(|name| candidate(name).is_none()) {
+        update(ctx)?;
+    }
+    if let Some(name) = missing.iter().find(|name| candidate(name).is_none()) {
+        let text = format!("no package source of this machine has {name}: add one that does");
+        return Err(Fatal::Setup(text).into());
+    }
+    if install(ctx, &missing).is_err() {
+        // Most often the lists are old and name versions that are gone.
+        update(ctx)?;
+        install(ctx, &missing)?;
+    }
+    Ok(())
+}
+
+/// Whether the package is installed or can be.
+pub fn available(ctx: &Ctx, name: &str) -> anyhow::Result<bool> {
+    if !debian() {
+        return Ok(false);
+    }
+    if missing(&[name]).is_empty() || candidate(name).is_some() {
+        return Ok(true);
+    }
+    if root() {
+        let _lock = Lock::take(ctx, "packages")?;
+        update(ctx)?;
+    }
+    Ok(candidate(name).is_some())
+}
+
+/// Whether this machine has Debian's package manager.
+pub fn debian() -> bool {
+    files::program("dpkg-query").is_some() && files::program("apt-get").is_some()
+}
+
+pub fn root() -> bool {
+    output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+fn ensure_programs(wanted: &[&str]) -> anyhow::Result<()> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .flat_map(|name| stands_for(name))
+        .filter(|what| match what.starts_with('/') {
+            true => !std::path::Path::new(what).exists(),
+            false => files::program(what).is_none(),
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "not found on this machine, install what has them: {}",
+        missing.join(" ")
+    );
+    Err(Fatal::Setup(text).into())
+}
+
+fn stands_for<'a>(package: &'a str) -> Vec<&'a str> {
+    match PROGRAMS.iter().find(|(name, _)| *name == package) {
+        Some((_, programs)) => programs.to_vec(),
+        None => vec![package],
+    }
+}
+
+fn missing<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
+    let query = Command::new("dpkg-query")
+        .args(["-W", "-f", "${db:Status-Status} ${binary:Package}\n"])
+        .args(wanted)
+        .output();
+    // It fails when one of them is unknown, and still tells about the others.
+    let known = query.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    let installed = installed(&known.unwrap_or_default());
+    wanted
+        .iter()
+        .copied()
+        .filter(|name| !installed.iter().any(|have| have == name))
+        .collect()
+}
+
+/// The installed packages in dpkg-query's answer, without the architecture.
+fn installed(answer: &str) -> Vec<String> {
+    answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("installed "))
+        .map(|name| name.split(':').next().unwrap_or(name).to_owned())
+        .collect()
+}
+
+/// The version that would be installed.
+fn candidate(name: &str) -> Option<String> {
+    let policy = output(
+        Command::new("apt-cache")
+            .args(["policy", name])
+            .env("LC_ALL", "C"),
+    )
+    .ok()?;
+    let version = policy
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    (version != "(none)").then(|| version.to_owned())
+}
+
+fn apt_get() -> Command {
+    let mut cmd = Command::new("apt-get");
+    cmd.args(["-q", "-y", "-o", "DPkg::Lock::Timeout=600"]);
+    cmd.env("DEBIAN_FRONTEND", "noninteractive")
+        .env("LC_ALL", "C");
+    cmd
+}
+
+fn update(ctx: &Ctx) -> anyhow::Result<()> {
+    let mut step = Step::start("reading the package lists");
+    let mut cmd = apt_get();
+    cmd.arg("update");
+    run_logged(cmd, &ctx.log("apt-update"), &mut step)?;
+    step.done("");
+    Ok(())
+}
+
+fn install(ctx: &Ctx, names: &[&str]) -> anyhow::Result<()> {
+    let mut step = Step::start(format!("installing {}", names.join(" ")));
+    let mut cmd = apt_get();
+    cmd.args(["install", "--no-install-recommends"]).args(names);
+    run_logged(cmd, &ctx.log("apt-install"), &mut step)?;
+    step.done("");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_fully_installed_counts() {
+        let answer =
+            "installed make\nnot-installed bc\ninstalled libelf-dev:amd64\nconfig-files x\n";
+        assert_eq!(installed(answer), ["make", "libelf-dev"]);
+    }
+
+    #[test]
+    fn a_package_stands_for_its_programs() {
+        assert_eq!(stands_for("dwarves"), ["pahole"]);
+        assert_eq!(stands_for("make"), ["make"]);
+    }
+}
