@@ -6,6 +6,7 @@ mod cmd;
 mod ctx;
 mod error;
 mod files;
+mod git;
 mod hash;
 mod lock;
 mod progress;
@@ -18,6 +19,7 @@ mod series;
 mod source;
 mod toolchain;
 mod tree;
+mod workbench;
 
 // The guest: what it is booted with and what it says.
 mod bench;

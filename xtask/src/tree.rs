@@ -196,7 +196,8 @@ fn apply(patch: &Patch, folder: &Path) -> anyhow::Result<()> {
 /// The files that differ from the kernel the copy was made of, as of the last time; a superset
 /// while they are being changed.
 fn state_file(copy: &Path) -> PathBuf {
-    copy.with_extension("touched")
+    let name = copy.file_name().unwrap_or_default().to_string_lossy();
+    copy.with_file_name(format!("{name}.touched"))
 }
 
 fn read_state(copy: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
