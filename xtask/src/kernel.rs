@@ -56,25 +56,33 @@ pub struct Build<'a> {
     pub tools: Toolchain,
     pub tree: Tree,
     pub objdir: PathBuf,
+    name: String,
     lock: Lock,
 }
 
 impl Build<'_> {
+    /// To build the kernel of the profile.
     pub fn prepare(ctx: &Ctx) -> anyhow::Result<Build<'_>> {
+        Build::prepare_named(ctx, ctx.profile.name())
+    }
+
+    /// To build something else of the tree, as the profile configures it.
+    pub fn prepare_named<'a>(ctx: &'a Ctx, name: &str) -> anyhow::Result<Build<'a>> {
         let tools = toolchain::ensure(ctx)?;
         let lock = Lock::take(ctx, "kernel build")?;
         let tree = tree::ensure(ctx, &lock)?;
-        let mut name = ctx.profile.name().to_owned();
-        if let Some(own) = &ctx.kernel {
-            name += &format!("-{}", tree::path_hash(own));
-        }
-        let objdir = ctx.cache.join("build").join(name);
+        let name = match &ctx.kernel {
+            Some(own) => format!("{name}-{}", tree::path_hash(own)),
+            None => name.to_owned(),
+        };
+        let objdir = ctx.cache.join("build").join(&name);
         files::make_dir(&objdir)?;
         Ok(Build {
             ctx,
             tools,
             tree,
             objdir,
+            name,
             lock,
         })
     }
@@ -93,7 +101,7 @@ impl Build<'_> {
             }
         }
         files::remove(&stamp)?;
-        self.configure(&fragments)?;
+        self.configure()?;
         let mut step = Step::start(title);
         let mut cmd = self.make();
         cmd.args(["bzImage", "vmlinux"]);
@@ -140,13 +148,13 @@ impl Build<'_> {
         }
     }
 
+    /// Where the log of a step goes.
     pub fn log(&self, step: &str) -> PathBuf {
-        self.ctx
-            .log(&format!("kernel-{}-{step}", self.ctx.profile.name()))
+        self.ctx.log(&format!("kernel-{}-{step}", self.name))
     }
 
     /// The configuration fragments, by name and content, in the order in which they are merged.
-    pub fn fragments(&self) -> anyhow::Result<Vec<(String, String)>> {
+    fn fragments(&self) -> anyhow::Result<Vec<(String, String)>> {
         let mut names = vec!["common", self.ctx.profile.name()];
         if self.tree.dir.join("fs/evpoll").is_dir() {
             names.push("evpoll");
@@ -172,15 +180,16 @@ impl Build<'_> {
         Some(hash.hex())
     }
 
-    /// Configures the object folder, unless it is configured by these fragments already.
-    pub fn configure(&self, fragments: &[(String, String)]) -> anyhow::Result<()> {
+    /// Configures the object folder, unless it is so already.
+    pub fn configure(&self) -> anyhow::Result<()> {
+        let fragments = self.fragments()?;
         let stamp = self.objdir.join("evpoll.config-stamp");
         let config = self.objdir.join(".config");
         let mut wanted = Hash::new();
         wanted
             .add(&self.tools.id)
             .add(self.tree.version.to_string());
-        for (name, text) in fragments {
+        for (name, text) in &fragments {
             wanted.add(name).add(text);
         }
         let wanted = wanted.hex();
@@ -201,7 +210,7 @@ impl Build<'_> {
         let mut cmd = self.make();
         cmd.arg("olddefconfig");
         run_logged(cmd, &self.log("config"), &mut step).context("make olddefconfig")?;
-        check_config(fragments, &files::read_text(&config)?)?;
+        check_config(&fragments, &files::read_text(&config)?)?;
         files::write(&stamp, wanted.as_bytes())?;
         step.done("");
         Ok(())

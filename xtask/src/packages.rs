@@ -102,7 +102,7 @@ fn ensure_programs(wanted: &[&str]) -> anyhow::Result<()> {
     Err(Fatal::Setup(text).into())
 }
 
-fn stands_for<'a>(package: &'a str) -> Vec<&'a str> {
+fn stands_for(package: &str) -> Vec<&str> {
     match PROGRAMS.iter().find(|(name, _)| *name == package) {
         Some((_, programs)) => programs.to_vec(),
         None => vec![package],

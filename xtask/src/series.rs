@@ -271,7 +271,7 @@ deleted file mode 100644
         };
         let first = patch(PATCH);
         assert_eq!(
-            added_rust(&[first.clone()]),
+            added_rust(std::slice::from_ref(&first)),
             BTreeSet::from(["fs/x.rs".into()])
         );
         let removal = "diff --git a/fs/x.rs b/fs/x.rs\ndeleted file mode 100644\n";

@@ -37,13 +37,10 @@ const BUILD_PACKAGES: [&str; 15] = [
 ];
 
 pub struct Toolchain {
-    pub rustc: PathBuf,
-    pub bindgen: PathBuf,
-    /// The major version of LLVM that rustc has inside.
-    pub llvm: u32,
     /// What goes on make's command line.
     pub make_vars: Vec<(String, String)>,
-    /// Hash of the versions of all of it.
+    pub rustfmt: PathBuf,
+    /// Hash of the versions of what compiles.
     pub id: String,
 }
 
@@ -75,15 +72,15 @@ pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
         make_vars.push(set("LIBCLANG_PATH", libclang));
     }
     let mut id = Hash::new();
-    id.add(&rust.version).add(format!("{make_vars:?}"));
+    id.add(&rust.version)
+        .add(BINDGEN)
+        .add(rust.rustc.as_os_str().as_encoded_bytes());
     for tool in [format!("clang{suffix}"), format!("ld.lld{suffix}")] {
         id.add(output(Command::new(tool).arg("--version"))?);
     }
     Ok(Toolchain {
-        rustc: rust.rustc,
-        bindgen,
-        llvm: rust.llvm,
         make_vars,
+        rustfmt: rust.tool("rustfmt"),
         id: id.hex(),
     })
 }

@@ -84,6 +84,11 @@ impl Workbench {
         git::format_patches(&self.dir, "base", &self.dir.join(".git/patches"))
     }
 
+    /// All changes of the series together.
+    pub fn diff(&self) -> anyhow::Result<String> {
+        self.git(&["diff", "--no-color", "--no-ext-diff", "base", "HEAD"])
+    }
+
     /// A file as the series leaves it.
     pub fn file(&self, file: &Path) -> anyhow::Result<Option<Vec<u8>>> {
         files::read(&self.dir.join(file))

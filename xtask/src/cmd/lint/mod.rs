@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `cargo xtask lint`: a line for each finding, and a table of what was looked at.
+
+mod host;
+mod objects;
+mod patches;
+
+use crate::cli;
+use crate::ctx::Ctx;
+use crate::kernel::Build;
+use crate::packages;
+use crate::progress::{seconds, Step};
+use crate::series;
+use crate::workbench::Workbench;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// What a check looked at, and what it found.
+struct Outcome {
+    looked_at: String,
+    findings: Vec<String>,
+}
+
+/// The lines that the series adds to a file, as it leaves that file.
+type Added = Vec<(PathBuf, Vec<usize>)>;
+
+pub fn main(ctx: &Ctx, _args: cli::Lint) -> anyhow::Result<u8> {
+    packages::ensure(
+        ctx,
+        &["git", "perl", "sparse", "rust-web-clippy", "rustfmt-web"],
+    )?;
+    let patches = series::patches(&ctx.root)?;
+    let added = added_lines(ctx, &patches)?;
+    let build = Build::prepare_named(ctx, &format!("{}-lint", ctx.profile.name()))?;
+
+    let mut table = Table::default();
+    table.run("cargo fmt", |step| host::fmt(ctx, step))?;
+    table.run("cargo clippy", |step| host::clippy(ctx, step))?;
+    table.run("rustfmt", |_| patches::rustfmt(&build, &patches))?;
+    table.run("checkpatch", |_| patches::checkpatch(&build, &patches))?;
+    if patches.iter().any(|patch| !patch.touches.is_empty()) {
+        build.configure()?;
+        table.run("kernel clippy", |step| {
+            objects::clippy(&build, &added, step)
+        })?;
+        table.run("sparse", |step| objects::sparse(&build, &added, step))?;
+    }
+    table.print();
+    Ok(u8::from(table.findings > 0))
+}
+
+fn added_lines(ctx: &Ctx, patches: &[series::Patch]) -> anyhow::Result<Added> {
+    if patches.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bench = Workbench::set_up(ctx, patches)?;
+    for patch in patches {
+        bench.apply(patch)?;
+    }
+    Ok(series::added_lines(&bench.diff()?))
+}
+
+#[derive(Default)]
+struct Table {
+    rows: Vec<[String; 4]>,
+    findings: usize,
+}
+
+impl Table {
+    fn run(
+        &mut self,
+        name: &str,
+        check: impl FnOnce(&mut Step) -> anyhow::Result<Outcome>,
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut step = Step::start(name);
+        let outcome = check(&mut step)?;
+        let count = outcome.findings.len();
+        step.done(format!("{count} findings"));
+        for finding in &outcome.findings {
+            println!("{name}: {finding}");
+        }
+        self.findings += count;
+        let result = if count == 0 {
+            "ok".into()
+        } else {
+            format!("{count} findings")
+        };
+        self.rows.push([
+            name.into(),
+            outcome.looked_at,
+            result,
+            seconds(start.elapsed()),
+        ]);
+        Ok(())
+    }
+
+    fn print(&self) {
+        for [name, looked_at, result, time] in &self.rows {
+            println!("{name:<14} {looked_at:<28} {result:<14} {time:>8}");
+        }
+    }
+}
+
+/// The counted noun: `1 file`, `2 files`.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
