@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Reads the guest's console line by line: what the kernel complains about, and whether it died.
+
+use std::collections::VecDeque;
+
+/// Lines kept for an error message.
+const LAST: usize = 20;
+/// A report longer than this is cut.
+const REPORT: usize = 80;
+/// Reports kept; a storm of them adds nothing.
+const REPORTS: usize = 20;
+
+/// How a line that starts a report begins, after its time stamp.
+const STARTS: [&str; 19] = [
+    "BUG: ",
+    "BUG ",
+    "WARNING: ",
+    "Oops: ",
+    "Oops[",
+    "UBSAN: ",
+    "KCSAN: ",
+    "ODEBUG: ",
+    "INFO: task ",
+    "INFO: possible ",
+    "INFO: trying to register non-static key",
+    "DEBUG_LOCKS_WARN_ON",
+    "refcount_t: ",
+    "general protection fault",
+    "kernel BUG at ",
+    "kernel tried to execute NX-protected page",
+    "watchdog: BUG: ",
+    "kmemleak: unreferenced object",
+    "list_add corruption",
+];
+/// What a line that starts a report contains.
+const CONTAINS: [&str; 12] = [
+    "possible recursive locking detected",
+    "possible circular locking dependency detected",
+    "inconsistent lock state",
+    "suspicious RCU usage",
+    "invalid wait context",
+    "lock held when returning to user space",
+    "bad unlock balance detected",
+    "soft lockup - CPU",
+    "hard LOCKUP",
+    "sleeping function called from invalid context",
+    "new suspected memory leaks",
+    "list_del corruption",
+];
+/// Of a processor that makes no progress.
+const STALLS: [&str; 5] = [
+    "detected stalls on",
+    "detected expedited stalls on",
+    "self-detected stall on",
+    "soft lockup - CPU",
+    "hard LOCKUP",
+];
+
+#[derive(Default)]
+pub struct Watch {
+    line: Vec<u8>,
+    last: VecDeque<String>,
+    reports: Vec<Vec<String>>,
+    /// The last report goes on.
+    open: bool,
+    stalls: u32,
+    panic: Option<String>,
+}
+
+impl Watch {
+    /// More of the console. `each` sees every line that it completes.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
+        for byte in bytes {
+            match byte {
+                b'\n' => {
+                    let line = std::mem::take(&mut self.line);
+                    let line = String::from_utf8_lossy(&line).into_owned();
+                    each(&line);
+                    self.see(line);
+                }
+                b'\r' => (),
+                other => self.line.push(*other),
+            }
+        }
+    }
+
+    fn see(&mut self, line: String) {
+        let message = message(&line);
+        if STALLS.iter().any(|mark| message.contains(mark)) {
+            self.stalls += 1;
+        }
+        if let Some(why) = message.strip_prefix("Kernel panic - not syncing: ") {
+            self.panic = Some(why.to_owned());
+        }
+        if self.open {
+            let report = self.reports.last_mut();
+            let full = report.is_none_or(|report| {
+                report.push(line.clone());
+                report.len() >= REPORT
+            });
+            self.open = !full && !message.starts_with("---[ end trace");
+        } else if starts_report(message) && self.reports.len() < REPORTS {
+            self.reports.push(vec![line.clone()]);
+            self.open = true;
+        }
+        if self.last.len() == LAST {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    /// What the kernel complained about, a list of lines each.
+    pub fn reports(&self) -> &[Vec<String>] {
+        &self.reports
+    }
+
+    /// Why the kernel died, if it did.
+    pub fn panic(&self) -> Option<&str> {
+        self.panic.as_deref()
+    }
+
+    /// How often a processor was reported to make no progress.
+    pub fn stalls(&self) -> u32 {
+        self.stalls
+    }
+
+    /// The end of the console, with what has not become a line yet.
+    pub fn last(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.last.iter().cloned().collect();
+        if !self.line.is_empty() {
+            lines.push(String::from_utf8_lossy(&self.line).into_owned());
+        }
+        lines
+    }
+}
+
+fn starts_report(message: &str) -> bool {
+    let stall = STALLS.iter().any(|mark| message.contains(mark));
+    stall
+        || STARTS.iter().any(|mark| message.starts_with(mark))
+        || CONTAINS.iter().any(|mark| message.contains(mark))
+}
+
+/// A console line without its time stamp and thread: `[    1.234567][   T12] `.
+pub fn message(line: &str) -> &str {
+    let mut rest = line.trim_start();
+    while let Some((inside, after)) = rest.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        let stamp = |c: char| c.is_ascii_digit() || c == '.' || c == ' ';
+        let inside = inside.trim_start();
+        let caller = inside.strip_prefix(['T', 'C']).unwrap_or(inside);
+        if caller.is_empty() || !caller.chars().all(stamp) {
+            break;
+        }
+        rest = after.trim_start();
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(text: &str) -> Watch {
+        let mut watch = Watch::default();
+        watch.feed(text.as_bytes(), |_| ());
+        watch
+    }
+
+    #[test]
+    fn stamps_are_taken_off() {
+        assert_eq!(message("[    0.000000] Linux version"), "Linux version");
+        assert_eq!(message("[   12.345678][  T123] BUG: x"), "BUG: x");
+        assert_eq!(message("[   12.345678][    C0] BUG: x"), "BUG: x");
+        assert_eq!(message("[drm] nothing"), "[drm] nothing");
+        assert_eq!(message("no stamp"), "no stamp");
+    }
+
+    #[test]
+    fn an_ordinary_boot_is_clean() {
+        let watch = watch(
+            "[    0.000000] Linux version 7.3.4\r\n\
+             [    0.000000] Memory: 2000K/3000K available\r\n\
+             [    0.010000] rcu: RCU debug extended QS entry/exit.\r\n\
+             [    0.020000] DEBUG: nothing, no WARNING here\r\n\
+             [    1.000000] kmemleak: Kernel memory leak detector initialized (mem pool available: 1)\r\n",
+        );
+        assert!(watch.reports().is_empty());
+        assert_eq!(watch.panic(), None);
+        assert_eq!(watch.last().len(), 5);
+    }
+
+    #[test]
+    fn a_warning_is_collected_to_its_end() {
+        let watch = watch(
+            "[    1.0] ------------[ cut here ]------------\n\
+             [    1.0] WARNING: fs/evpoll/core.c:12 at evpoll_x+0x1/0x2, CPU#0: t/1\n\
+             [    1.0] Call Trace:\n\
+             [    1.0] ---[ end trace 0000000000000000 ]---\n\
+             [    1.1] all is well\n",
+        );
+        assert_eq!(watch.reports().len(), 1);
+        assert_eq!(watch.reports()[0].len(), 3);
+    }
+
+    #[test]
+    fn what_the_checkers_say_is_a_report() {
+        for line in [
+            "BUG: KASAN: slab-use-after-free in ep_poll+0x1/0x2",
+            "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+            "BUG: sleeping function called from invalid context at mm/page_alloc.c:1",
+            "BUG kmalloc-64 (Not tainted): Poison overwritten",
+            "Oops: Oops: 0002 [#1] SMP NOPTI",
+            "general protection fault, maybe for address 0x1: 0000 [#1]",
+            "WARNING: possible recursive locking detected",
+            "WARNING: suspicious RCU usage",
+            "[ BUG: Invalid wait context ] is followed by invalid wait context",
+            "watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
+            "rcu: INFO: rcu_preempt self-detected stall on CPU",
+            "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
+            "INFO: task sh:12 blocked for more than 120 seconds.",
+            "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+            "kmemleak: unreferenced object 0xffff888004 (size 64):",
+            "refcount_t: underflow; use-after-free.",
+            "UBSAN: array-index-out-of-bounds in fs/x.c:1:2",
+        ] {
+            let watch = watch(&format!("[    1.000000] {line}\n"));
+            assert_eq!(watch.reports().len(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_told_apart() {
+        let watch = watch(
+            "[    9.9] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\n\
+             [    9.9] ---[ end Kernel panic - not syncing: Attempted to kill init! ]---\n",
+        );
+        assert_eq!(
+            watch.panic(),
+            Some("Attempted to kill init! exitcode=0x00000100")
+        );
+    }
+
+    #[test]
+    fn stalls_are_counted_and_lines_may_come_in_pieces() {
+        let mut watch = Watch::default();
+        let mut lines = Vec::new();
+        for piece in [
+            "[ 1.0] rcu: INFO: rcu_sched self-det",
+            "ected stall on CPU\r\nrest",
+        ] {
+            watch.feed(piece.as_bytes(), |line| lines.push(line.to_owned()));
+        }
+        assert_eq!(watch.stalls(), 1);
+        assert_eq!(lines.len(), 1);
+        assert_eq!(watch.last().last().map(String::as_str), Some("rest"));
+    }
+
+    #[test]
+    fn a_storm_of_reports_is_bounded() {
+        let storm = "WARNING: x\n---[ end trace 0 ]---\n".repeat(500);
+        assert_eq!(watch(&storm).reports().len(), REPORTS);
+    }
+}

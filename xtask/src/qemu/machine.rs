@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A machine and its command line.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceleration {
+    Kvm,
+    /// Emulation, a thread for each processor.
+    Tcg,
+    /// Emulation of one processor whose clock counts instructions.
+    Counting,
+}
+
+impl Acceleration {
+    /// As QEMU's options spell it, for people and for the JSON of the benchmarks.
+    pub fn name(self) -> &'static str {
+        match self {
+            Acceleration::Kvm => "kvm",
+            Acceleration::Tcg => "tcg",
+            Acceleration::Counting => "tcg,icount shift=0,sleep=off",
+        }
+    }
+}
+
+/// A port of the guest and the socket behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    pub name: &'static str,
+    /// `/dev/vport0pNUMBER`; 0 is `/dev/hvc0`.
+    pub number: u32,
+    pub socket: RawFd,
+}
+
+/// Where what goes in and out of the machine is connected.
+#[derive(Clone, Debug)]
+pub enum Wiring {
+    /// The console is a terminal's: for a command line that a person runs.
+    Console,
+    /// Sockets that QEMU inherits.
+    Sockets { console: RawFd, ports: Vec<Port> },
+}
+
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub acceleration: Acceleration,
+    pub processors: u16,
+    /// As QEMU takes it: 512M, 2G.
+    pub memory: String,
+    pub kernel: PathBuf,
+    pub initramfs: PathBuf,
+    /// Kernel parameters beyond those that every boot has.
+    pub parameters: Vec<String>,
+    /// The host's root file system, read-only.
+    pub share_root: bool,
+    pub wiring: Wiring,
+}
+
+/// Kernel parameters of every boot. A panic resets the machine, which ends QEMU; what is written
+/// to /dev/kmsg reaches the console whole; random numbers do not wait for events.
+const PARAMETERS: &str =
+    "console=ttyS0 panic=-1 printk.devkmsg=on random.trust_cpu=on random.trust_bootloader=on";
+
+impl Machine {
+    /// QEMU's arguments.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut args = Args::default();
+        args.flag("-nodefaults")
+            .flag("-no-user-config")
+            .flag("-no-reboot");
+        args.pair("-display", "none")
+            .pair("-machine", "q35")
+            .pair("-m", &self.memory);
+        self.accelerate(&mut args);
+        args.pair("-smp", self.processors.to_string());
+        args.pair("-kernel", self.kernel.to_string_lossy());
+        args.pair("-initrd", self.initramfs.to_string_lossy());
+        args.pair("-append", self.command_line());
+        if self.share_root {
+            let share = "local,path=/,mount_tag=host,security_model=none,readonly=on";
+            args.pair("-virtfs", format!("{share},multidevs=remap"));
+        }
+        self.wire(&mut args);
+        args.0
+    }
+
+    fn accelerate(&self, args: &mut Args) {
+        match self.acceleration {
+            Acceleration::Kvm => args.pair("-accel", "kvm").pair("-cpu", "host"),
+            Acceleration::Tcg => args.pair("-accel", "tcg,thread=multi").pair("-cpu", "max"),
+            // The same random numbers and the same date in every run, and so the same figures.
+            Acceleration::Counting => args
+                .pair("-accel", "tcg,thread=single")
+                .pair("-icount", "shift=0,sleep=off")
+                .pair("-cpu", "max")
+                .pair("-seed", "1")
+                .pair("-rtc", "base=2026-01-01,clock=vm"),
+        };
+    }
+
+    fn command_line(&self) -> String {
+        let mut line = PARAMETERS.to_owned();
+        if self.acceleration == Acceleration::Counting {
+            line += " tsc=reliable nokaslr norandmaps";
+        }
+        for parameter in &self.parameters {
+            line.push(' ');
+            line += parameter;
+        }
+        line
+    }
+
+    fn wire(&self, args: &mut Args) {
+        match &self.wiring {
+            Wiring::Console => {
+                args.pair("-chardev", "stdio,id=console,signal=off");
+                args.pair("-serial", "chardev:console");
+            }
+            Wiring::Sockets { console, ports } => {
+                args.pair("-chardev", format!("socket,id=console,fd={console}"));
+                args.pair("-serial", "chardev:console");
+                args.pair("-device", "virtio-serial-pci,max_ports=8");
+                for Port {
+                    name,
+                    number,
+                    socket,
+                } in ports
+                {
+                    args.pair("-chardev", format!("socket,id={name},fd={socket}"));
+                    let kind = if *number == 0 {
+                        "virtconsole"
+                    } else {
+                        "virtserialport"
+                    };
+                    let device = format!("{kind},chardev={name},nr={number},name=evpoll.{name}");
+                    args.pair("-device", device);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Args(Vec<String>);
+
+impl Args {
+    fn flag(&mut self, flag: &str) -> &mut Args {
+        self.0.push(flag.into());
+        self
+    }
+
+    fn pair(&mut self, option: &str, value: impl AsRef<str>) -> &mut Args {
+        self.flag(option).flag(value.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(acceleration: Acceleration, wiring: Wiring) -> Machine {
+        Machine {
+            acceleration,
+            processors: 2,
+            memory: "1G".into(),
+            kernel: "/k/bzImage".into(),
+            initramfs: "/k/initramfs".into(),
+            parameters: vec!["oops=panic".into()],
+            share_root: false,
+            wiring,
+        }
+    }
+
+    fn value<'a>(args: &'a [String], option: &str) -> &'a str {
+        let at = args.iter().position(|arg| arg == option).expect(option);
+        &args[at + 1]
+    }
+
+    #[test]
+    fn a_panic_ends_qemu() {
+        let args = machine(Acceleration::Tcg, Wiring::Console).arguments();
+        assert!(args.contains(&"-no-reboot".into()));
+        let line = value(&args, "-append");
+        assert!(
+            line.contains(" panic=-1 ") && line.ends_with(" oops=panic"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn counting_is_one_deterministic_clock() {
+        let args = machine(Acceleration::Counting, Wiring::Console).arguments();
+        assert_eq!(value(&args, "-icount"), "shift=0,sleep=off");
+        assert!(value(&args, "-append").contains("tsc=reliable"));
+        let plain = machine(Acceleration::Tcg, Wiring::Console).arguments();
+        assert!(!plain.contains(&"-icount".into()));
+    }
+
+    #[test]
+    fn the_root_is_shared_only_when_asked_and_never_writable() {
+        let mut machine = machine(Acceleration::Kvm, Wiring::Console);
+        assert!(!machine.arguments().contains(&"-virtfs".into()));
+        machine.share_root = true;
+        assert!(value(&machine.arguments(), "-virtfs").contains("readonly=on"));
+    }
+
+    #[test]
+    fn each_port_has_its_socket() {
+        let ports = vec![
+            Port {
+                name: "terminal",
+                number: 0,
+                socket: 11,
+            },
+            Port {
+                name: "control",
+                number: 4,
+                socket: 12,
+            },
+        ];
+        let args = machine(Acceleration::Tcg, Wiring::Sockets { console: 10, ports }).arguments();
+        let all = args.join(" ");
+        assert!(all.contains("-chardev socket,id=console,fd=10 -serial chardev:console"));
+        assert!(all.contains("virtconsole,chardev=terminal,nr=0"));
+        assert!(all.contains("virtserialport,chardev=control,nr=4"));
+    }
+
+    #[test]
+    fn there_is_no_network_device() {
+        let args = machine(Acceleration::Tcg, Wiring::Console).arguments();
+        assert!(args.contains(&"-nodefaults".into()));
+        assert!(!args
+            .iter()
+            .any(|arg| arg.starts_with("-net") || arg.contains("virtio-net")));
+    }
+}
