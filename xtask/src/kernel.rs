@@ -171,7 +171,8 @@ impl Build<'_> {
     /// The hash of all inputs, if they are known.
     fn id(&self, fragments: &[(String, String)]) -> Option<String> {
         let mut hash = Hash::new();
-        hash.add(self.tree.inputs.as_ref()?)
+        hash.add(self.tree.version.to_string())
+            .add(&self.tree.inputs.as_ref()?.all)
             .add(&self.tools.id)
             .add(format!("{REPRODUCIBLE:?}"));
         for (_, text) in fragments {
@@ -192,21 +193,25 @@ impl Build<'_> {
         for (name, text) in &fragments {
             wanted.add(name).add(text);
         }
+        if let Some(inputs) = &self.tree.inputs {
+            wanted.add(&inputs.kconfig);
+        }
         let wanted = wanted.hex();
-        let configured = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
+        let done = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
+        if done && config.is_file() && self.tree.inputs.is_some() {
+            return Ok(());
+        }
         let mut step = Step::start("configuring the kernel");
         files::remove(&stamp)?;
-        if !configured || !config.is_file() {
-            let mut cmd = self.make();
-            cmd.arg("tinyconfig");
-            run_logged(cmd, &self.log("tinyconfig"), &mut step).context("make tinyconfig")?;
-            let mut cmd = Command::new(self.tree.dir.join("scripts/kconfig/merge_config.sh"));
-            cmd.args(["-m", "-O"]).arg(&self.objdir).arg(&config);
-            cmd.args(fragments.iter().map(|(name, _)| self.ctx.root.join(name)));
-            cmd.current_dir(&self.objdir);
-            self.surroundings(&mut cmd);
-            run_logged(cmd, &self.log("merge"), &mut step).context("merging the fragments")?;
-        }
+        let mut cmd = self.make();
+        cmd.arg("tinyconfig");
+        run_logged(cmd, &self.log("tinyconfig"), &mut step).context("make tinyconfig")?;
+        let mut cmd = Command::new(self.tree.dir.join("scripts/kconfig/merge_config.sh"));
+        cmd.args(["-m", "-O"]).arg(&self.objdir).arg(&config);
+        cmd.args(fragments.iter().map(|(name, _)| self.ctx.root.join(name)));
+        cmd.current_dir(&self.objdir);
+        self.surroundings(&mut cmd);
+        run_logged(cmd, &self.log("merge"), &mut step).context("merging the fragments")?;
         let mut cmd = self.make();
         cmd.arg("olddefconfig");
         run_logged(cmd, &self.log("config"), &mut step).context("make olddefconfig")?;

@@ -2,10 +2,10 @@
 //! One command at a time for each thing in the cache.
 
 use crate::ctx::Ctx;
-use crate::progress::Step;
+use crate::progress::{self, Step};
 use anyhow::Context;
 use std::fs::{File, TryLockError};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// Held until dropped, and by the programs that [`Lock::stdin`] was given to until they end: what
 /// an interrupted command leaves running still keeps the next one out.
@@ -38,6 +38,11 @@ impl Lock {
             }
         }
         Ok(Lock(file))
+    }
+
+    /// Runs a command that changes what the lock is for; see [`progress::output`].
+    pub fn output(&self, cmd: &mut Command) -> anyhow::Result<String> {
+        progress::captured(cmd.stdin(self.stdin()?))
     }
 
     /// An empty standard input that keeps the lock as long as a child has it.

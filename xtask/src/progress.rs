@@ -213,8 +213,12 @@ pub fn run_logged_with(
 
 /// Runs a command for its output; failing is an error that quotes what it said last.
 pub fn output(cmd: &mut Command) -> anyhow::Result<String> {
+    captured(cmd.stdin(Stdio::null()))
+}
+
+/// As [`output`], with the standard input that the command has been given.
+pub fn captured(cmd: &mut Command) -> anyhow::Result<String> {
     let program = cmd.get_program().to_string_lossy().into_owned();
-    cmd.stdin(Stdio::null());
     let out = cmd
         .output()
         .with_context(|| format!("cannot run {program}"))?;

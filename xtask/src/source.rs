@@ -42,7 +42,7 @@ pub struct Pristine {
 
 /// The newest 7.3 in the cache; fetched if there is none.
 pub fn pristine(ctx: &Ctx) -> anyhow::Result<Pristine> {
-    let _lock = Lock::take(ctx, "kernel source")?;
+    let lock = Lock::take(ctx, "kernel source")?;
     let unpacked = newest(unpacked(ctx)?);
     let archive = newest(archives(ctx)?);
     match (unpacked, archive) {
@@ -50,8 +50,8 @@ pub fn pristine(ctx: &Ctx) -> anyhow::Result<Pristine> {
             Ok(Pristine { dir, version })
         }
         (Some((version, dir)), None) => Ok(Pristine { dir, version }),
-        (_, Some((_, archive))) => unpack(ctx, &archive),
-        (None, None) => unpack(ctx, &download(ctx)?),
+        (_, Some((_, archive))) => unpack(ctx, &archive, &lock),
+        (None, None) => unpack(ctx, &download(ctx, &lock)?, &lock),
     }
 }
 
@@ -154,7 +154,7 @@ fn version_in_name(name: &str) -> Option<Version> {
 }
 
 /// Unpacks a tarball, or the tarball inside a Debian package, to where its own version belongs.
-fn unpack(ctx: &Ctx, archive: &Path) -> anyhow::Result<Pristine> {
+fn unpack(ctx: &Ctx, archive: &Path, lock: &Lock) -> anyhow::Result<Pristine> {
     packages::ensure(ctx, &["xz-utils"])?;
     let step = Step::start(format!("unpacking {}", name_of(archive)));
     let staging = files::staging(&sources(ctx).join("kernel"))?;
@@ -163,7 +163,7 @@ fn unpack(ctx: &Ctx, archive: &Path) -> anyhow::Result<Pristine> {
         .extension()
         .is_some_and(|extension| extension == "deb");
     let tarball = if from_package {
-        output(
+        lock.output(
             Command::new("dpkg-deb")
                 .arg("-x")
                 .arg(archive)
@@ -183,7 +183,7 @@ fn unpack(ctx: &Ctx, archive: &Path) -> anyhow::Result<Pristine> {
     };
     let tree = staging.join("tree");
     files::make_dir(&tree)?;
-    output(
+    lock.output(
         Command::new("tar")
             .arg("--strip-components=1")
             .arg("-xf")
@@ -205,7 +205,7 @@ fn unpack(ctx: &Ctx, archive: &Path) -> anyhow::Result<Pristine> {
 /// Downloads Debian's package of the source into the cache folder, reading the archive through an
 /// apt state in the cache, so that the machine's own is neither needed to list the suite nor
 /// changed.
-fn download(ctx: &Ctx) -> anyhow::Result<PathBuf> {
+fn download(ctx: &Ctx, lock: &Lock) -> anyhow::Result<PathBuf> {
     let ways_out = format!(
         "give --kernel DIR, or put linux-7.3*.tar.xz or {PACKAGE}*.deb into {}",
         ctx.cache.display()
@@ -218,7 +218,9 @@ fn download(ctx: &Ctx) -> anyhow::Result<PathBuf> {
     let mut step = Step::start(format!("reading the list of {SUITE}"));
     apt.write_sources()?;
     let mut cmd = apt.command("apt-get");
-    cmd.args(["-q", "update"]);
+    // By itself it takes a list that it could not fetch for a mere warning.
+    cmd.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
+    cmd.stdin(lock.stdin()?);
     run_logged(cmd, &ctx.log("source-update"), &mut step).with_context(|| ways_out.clone())?;
     let known = apt.names("linux-source-")?;
     if !known.iter().any(|name| name == PACKAGE) {
@@ -237,6 +239,7 @@ fn download(ctx: &Ctx) -> anyhow::Result<PathBuf> {
     files::make_dir(&folder)?;
     let mut cmd = apt.command("apt-get");
     cmd.args(["-q", "download", PACKAGE]).current_dir(&folder);
+    cmd.stdin(lock.stdin()?);
     run_logged(cmd, &ctx.log("source-download"), &mut step).with_context(|| ways_out.clone())?;
     let mut found = files::entries(&folder)?.into_iter();
     let package = found

@@ -18,21 +18,26 @@ use std::process::Command;
 pub struct Tree {
     pub dir: PathBuf,
     pub version: Version,
-    /// Hash of what it is made from; nothing for a tree of the user's own, which can change in
-    /// any place.
-    pub inputs: Option<String>,
+    /// What it is made from; nothing for a tree of the user's own, which can change in any place.
+    pub inputs: Option<Inputs>,
+}
+
+/// Hashes of the files that the series makes.
+pub struct Inputs {
+    pub all: String,
+    /// Of those that say what can be configured.
+    pub kconfig: String,
 }
 
 /// Brings the tree into step. The caller holds the lock of the build and keeps it while it builds.
-pub fn ensure(ctx: &Ctx, _building: &Lock) -> anyhow::Result<Tree> {
+pub fn ensure(ctx: &Ctx, building: &Lock) -> anyhow::Result<Tree> {
     let Some(own) = &ctx.kernel else {
         let pristine = source::pristine(ctx)?;
         let copy = builds(ctx).join(format!("linux-{}", pristine.version));
         if !copy.is_dir() {
-            populate(&pristine.dir, &copy)?;
+            populate(&pristine.dir, &copy, building)?;
         }
-        let inputs = sync(ctx, &pristine.dir, &copy)?;
-        let inputs = Some(format!("{} {inputs}", pristine.version));
+        let inputs = Some(sync(ctx, &pristine.dir, &copy)?);
         return Ok(Tree {
             dir: copy,
             version: pristine.version,
@@ -89,28 +94,31 @@ fn check_clean(dir: &Path) -> anyhow::Result<()> {
 
 /// Copies a released kernel. The files are links to the originals where the file system has
 /// links: [`install`] replaces files and never writes into them.
-fn populate(from: &Path, copy: &Path) -> anyhow::Result<()> {
+fn populate(from: &Path, copy: &Path, building: &Lock) -> anyhow::Result<()> {
     let step = Step::start("copying the kernel source");
     let staging = files::staging(copy)?;
     files::remove(&state_file(copy))?;
-    if output(Command::new("cp").arg("-al").arg(from).arg(&staging)).is_err() {
+    if building
+        .output(Command::new("cp").arg("-al").arg(from).arg(&staging))
+        .is_err()
+    {
         files::remove(&staging)?;
-        output(
-            Command::new("cp")
-                .args(["-a", "--reflink=auto"])
-                .arg(from)
-                .arg(&staging),
-        )
-        .context("copying the kernel source")?;
+        building
+            .output(
+                Command::new("cp")
+                    .args(["-a", "--reflink=auto"])
+                    .arg(from)
+                    .arg(&staging),
+            )
+            .context("copying the kernel source")?;
     }
     files::place(&staging, copy)?;
     step.done("");
     Ok(())
 }
 
-/// Makes the files of the series in `copy` what the series makes of those in `base`; returns the
-/// hash of the series.
-fn sync(ctx: &Ctx, base: &Path, copy: &Path) -> anyhow::Result<String> {
+/// Makes the files of the series in `copy` what the series makes of those in `base`.
+fn sync(ctx: &Ctx, base: &Path, copy: &Path) -> anyhow::Result<Inputs> {
     let patches = series::patches(&ctx.root)?;
     let rust = series::rust_sources(&ctx.root)?;
     let now: BTreeSet<PathBuf> = series::touched(&patches)
@@ -143,13 +151,19 @@ fn sync(ctx: &Ctx, base: &Path, copy: &Path) -> anyhow::Result<String> {
         )?;
     }
 
-    let mut hash = Hash::new();
+    let (mut hash, mut kconfig) = (Hash::new(), Hash::new());
     write_state(copy, &all)?;
     for file in &all {
         let (wanted, there) = (scratch.join(file), copy.join(file));
         let content = files::read(&wanted)?;
         if let Some(content) = &content {
             hash.add(file.as_os_str().as_encoded_bytes()).add(content);
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("Kconfig") || name == "Makefile" {
+                kconfig
+                    .add(file.as_os_str().as_encoded_bytes())
+                    .add(content);
+            }
         }
         if content == files::read(&there)? {
             continue;
@@ -161,7 +175,10 @@ fn sync(ctx: &Ctx, base: &Path, copy: &Path) -> anyhow::Result<String> {
     }
     write_state(copy, &now)?;
     files::remove(&scratch)?;
-    Ok(hash.hex())
+    Ok(Inputs {
+        all: hash.hex(),
+        kconfig: kconfig.hex(),
+    })
 }
 
 /// Copies a file with its permissions, not its time, by way of a new one.
