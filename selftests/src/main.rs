@@ -1,1 +1,8 @@
-fn main() {}
+// SPDX-License-Identifier: GPL-2.0
+//! `evpoll-selftests [--list] [--scale N] [FILTER]`: every test of evpoll that runs on the
+//! kernel itself, as KTAP on standard output.
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    std::process::exit(selftests::runner::main(&args, &selftests::all_tests()));
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+//! evpoll's law, played by epoll in edge mode: the back end of the unit tests.
+//!
+//! It exists only in the unit tests of this package. It proves, on a kernel without evpoll, that
+//! a test's scenario is right and that the test can pass; nothing that it does says anything
+//! about evpoll. What only a kernel can do (the mapping, address space, other processes) is left
+//! out, and so are the tests of it: see `tests::EMULATED_NOT`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::abi::*;
+
+const EDGE: u32 = libc::EPOLLET as u32;
+
+struct State {
+    maxfds: usize,
+    watches: HashMap<i32, u32>,
+    /// Not handed out yet, in order of first event.
+    pending: Vec<(i32, u32)>,
+    arrays: [Vec<PollFd>; 2],
+    flip: usize,
+}
+
+type Table = HashMap<i32, Arc<Mutex<State>>>;
+static TABLE: Mutex<Option<Table>> = Mutex::new(None);
+
+fn err<T>(e: i32) -> Sys<T> {
+    Err(Errno(e))
+}
+
+fn result(r: i32) -> Sys<i32> {
+    if r < 0 {
+        Err(Errno::last())
+    } else {
+        Ok(r)
+    }
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn state(epfd: i32) -> Sys<Arc<Mutex<State>>> {
+    // SAFETY: takes no pointer.
+    if result(unsafe { libc::fcntl(epfd, libc::F_GETFL) })? & libc::O_PATH != 0 {
+        return err(libc::EBADF);
+    }
+    match std::fs::read_link(format!("/proc/self/fd/{epfd}")) {
+        Ok(path) if path.as_os_str() == "anon_inode:[eventpoll]" => {}
+        _ => return err(libc::EINVAL),
+    }
+    let mut table = lock(&TABLE);
+    let table = table.get_or_insert_with(HashMap::new);
+    if let Some(s) = table.get(&epfd) {
+        return Ok(s.clone());
+    }
+    // A duplicate of the only queue there is.
+    let mut queues = table.values();
+    match (queues.next().cloned(), queues.next()) {
+        (Some(s), None) => {
+            table.insert(epfd, s.clone());
+            Ok(s)
+        }
+        _ => err(libc::EINVAL),
+    }
+}
+
+pub fn evpoll_create(maxfds: i32, flags: u32) -> Sys<i32> {
+    if !(1..=EVPOLL_MAX_FDS).contains(&maxfds) || flags & !EVPOLL_CLOEXEC != 0 {
+        return err(libc::EINVAL);
+    }
+    // SAFETY: takes no pointer.
+    let fd = result(unsafe { libc::epoll_create1(flags as i32) })?;
+    let state = State {
+        maxfds: maxfds as usize,
+        watches: HashMap::new(),
+        pending: Vec::new(),
+        arrays: [Vec::new(), Vec::new()],
+        flip: 0,
+    };
+    let mut table = lock(&TABLE);
+    let table = table.get_or_insert_with(HashMap::new);
+    table.insert(fd, Arc::new(Mutex::new(state)));
+    Ok(fd)
+}
+
+fn epoll(epfd: i32, op: i32, fd: i32, events: u32) -> Sys<i32> {
+    let mut e = libc::epoll_event {
+        events: events | EDGE,
+        u64: fd as u64,
+    };
+    // SAFETY: one event.
+    result(unsafe { libc::epoll_ctl(epfd, op, fd, &mut e) })
+}
+
+/// Takes what epoll has into the list of pending events.
+fn collect(epfd: i32, s: &mut State) {
+    // SAFETY: plain bytes.
+    let mut events: [libc::epoll_event; 256] = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: an array of that size.
+        let n = unsafe { libc::epoll_wait(epfd, events.as_mut_ptr(), 256, 0) };
+        for e in &events[..n.max(0) as usize] {
+            let (fd, bits) = (e.u64 as i32, e.events);
+            match s.pending.iter_mut().find(|p| p.0 == fd) {
+                Some(p) => p.1 |= bits,
+                None => s.pending.push((fd, bits)),
+            }
+        }
+        if n < 256 {
+            break;
+        }
+    }
+    // A watched file that is closed is gone from epoll without a word.
+    if !s.pending.is_empty() {
+        let there = registered(epfd);
+        s.pending.retain(|p| there.contains(&p.0));
+    }
+}
+
+/// The numbers that epoll watches.
+fn registered(epfd: i32) -> HashSet<i32> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{epfd}")).unwrap_or_default();
+    text.lines()
+        .filter_map(|l| {
+            l.strip_prefix("tfd:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
+        .collect()
+}
+
+pub fn evpoll_ctl(epfd: i32, op: i32, fd: i32, events: u32, data: usize) -> Sys<i32> {
+    let state = state(epfd)?;
+    let mut s = lock(&state);
+    if !EVERY_OP.contains(&op) || data != 0 || events & !VALID != 0 {
+        return err(libc::EINVAL);
+    }
+    if fd == epfd {
+        return err(libc::ELOOP);
+    }
+    if let Ok(path) = std::fs::read_link(format!("/proc/self/fd/{fd}")) {
+        let path = path.to_string_lossy().into_owned();
+        if path.starts_with('/') && path.contains("/null")
+            || path.starts_with("anon_inode")
+            || path.contains("/pts/")
+            || path.contains("ptmx")
+        {
+            return err(libc::EPERM);
+        }
+    }
+    collect(epfd, &mut s);
+    match op {
+        EP_CTL_ADD | EP_CTL_ADD_AND_TEST => {
+            if s.watches.len() >= s.maxfds {
+                let there = registered(epfd);
+                s.watches.retain(|fd, _| there.contains(fd));
+                if s.watches.len() >= s.maxfds && !s.watches.contains_key(&fd) {
+                    return err(libc::E2BIG);
+                }
+            }
+            epoll(epfd, libc::EPOLL_CTL_ADD, fd, events)?;
+            s.watches.insert(fd, events);
+            s.pending.retain(|p| p.0 != fd);
+        }
+        EP_CTL_MOD | EP_CTL_MOD_AND_TEST => {
+            epoll(epfd, libc::EPOLL_CTL_MOD, fd, events)?;
+            s.watches.insert(fd, events);
+            for p in &mut s.pending {
+                if p.0 == fd {
+                    p.1 &= events | ALWAYS;
+                }
+            }
+            s.pending.retain(|p| p.1 != 0);
+        }
+        _ => {
+            epoll(epfd, libc::EPOLL_CTL_DEL, fd, 0)?;
+            s.watches.remove(&fd);
+            s.pending.retain(|p| p.0 != fd);
+        }
+    }
+    if matches!(op, EP_CTL_ADD | EP_CTL_MOD) {
+        // What epoll queues for a condition that is already true is not wanted.
+        let before = s.pending.clone();
+        collect(epfd, &mut s);
+        let old = before.iter().find(|p| p.0 == fd).copied();
+        if let Some(i) = s.pending.iter().position(|p| p.0 == fd) {
+            match old {
+                Some(old) => s.pending[i] = old,
+                None => drop(s.pending.remove(i)),
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// # Safety
+///
+/// None is needed: the pointer is written by a call that checks it.
+pub unsafe fn evpoll_wait(
+    epfd: i32,
+    events: *mut *const PollFd,
+    timeout_ms: i32,
+    opts: *const libc::c_void,
+    opts_size: usize,
+) -> Sys<i32> {
+    let state = state(epfd)?;
+    if timeout_ms < -1 || !opts.is_null() || opts_size != 0 {
+        return err(libc::EINVAL);
+    }
+    let end = (timeout_ms >= 0)
+        .then(|| Instant::now() + Duration::from_millis(timeout_ms.unsigned_abs().into()));
+    loop {
+        {
+            let mut s = lock(&state);
+            collect(epfd, &mut s);
+            if !s.pending.is_empty() {
+                let entries: Vec<PollFd> = s
+                    .pending
+                    .iter()
+                    .map(|&(fd, bits)| PollFd::new(fd, s.watches[&fd], bits))
+                    .collect();
+                let next = s.flip ^ 1;
+                let room = s.maxfds.min(4096).max(entries.len());
+                if s.arrays[next].len() < room {
+                    s.arrays[next] = vec![PollFd::new(0, 0, 0); room];
+                }
+                let p = s.arrays[next].as_ptr();
+                let local = libc::iovec {
+                    iov_base: (&raw const p).cast_mut().cast(),
+                    iov_len: size_of::<*const PollFd>(),
+                };
+                let remote = libc::iovec {
+                    iov_base: events.cast(),
+                    iov_len: size_of::<*const PollFd>(),
+                };
+                // SAFETY: the kernel checks both addresses.
+                result(unsafe {
+                    libc::process_vm_writev(libc::getpid(), &local, 1, &remote, 1, 0) as i32
+                })?;
+                s.arrays[next].fill(PollFd::new(0, 0, 0));
+                s.arrays[next][..entries.len()].copy_from_slice(&entries);
+                s.flip = next;
+                s.pending.clear();
+                return Ok(entries.len() as i32);
+            }
+        }
+        let left = match end {
+            Some(end) => end.saturating_duration_since(Instant::now()),
+            None => Duration::from_secs(1),
+        };
+        if end.is_some() && left.is_zero() {
+            return Ok(0);
+        }
+        // Short slices, since another thread may have taken epoll's event into the list.
+        let slice = (left.as_micros().div_ceil(1000) as i32).clamp(1, 3);
+        let mut p = libc::pollfd {
+            fd: epfd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: an array of one.
+        result(unsafe { libc::poll(&mut p, 1, slice) })?;
+    }
+}
