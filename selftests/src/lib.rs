@@ -6,7 +6,9 @@ pub mod abi;
 pub mod check;
 #[cfg(test)]
 mod emu;
+mod law;
 pub mod net;
+pub mod queue;
 pub mod runner;
 pub mod sys;
 mod tests;
