@@ -22,16 +22,29 @@ macro_rules! variants {
     };
 }
 
+mod create;
+mod ctl;
+mod faults;
 mod fifo;
+mod mapping;
 mod other_sockets;
 mod pipe;
 mod tcp;
+mod threads;
 mod udp;
 mod unix;
 mod vsock;
+mod wait;
+mod watch;
 
 pub fn all() -> Vec<Test> {
     [
+        create::TESTS,
+        ctl::TESTS,
+        ctl::UNSUPPORTED,
+        wait::TESTS,
+        mapping::TESTS,
+        watch::TESTS,
         tcp::TESTS,
         tcp::PER_IP,
         udp::TESTS,
@@ -42,13 +55,28 @@ pub fn all() -> Vec<Test> {
         vsock::TESTS,
         pipe::TESTS,
         fifo::TESTS,
+        threads::TESTS,
+        faults::TESTS,
     ]
     .concat()
 }
 
 /// Tests of what only a kernel with evpoll can do: names, or beginnings of names.
 #[cfg(test)]
-const EMULATED_NOT: &[&str] = &[];
+const EMULATED_NOT: &[&str] = &[
+    "create.address_space",
+    "create.anon_inode",
+    "create.close_frees",
+    "create.maps_read_only",
+    "create.memory_is_not",
+    "create.no_descriptors_for_the_whole_system",
+    "create.no_memory",
+    "ctl.room_after_close",
+    "mapping.",
+    "wait.in_a_child",
+    "wait.in_another_process",
+    "faults.pages_are_zeroed",
+];
 
 #[cfg(test)]
 mod on_the_host {
