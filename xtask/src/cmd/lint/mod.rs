@@ -75,16 +75,16 @@ impl Table {
         let start = Instant::now();
         let mut step = Step::start(name);
         let outcome = check(&mut step)?;
-        let count = outcome.findings.len();
-        step.done(format!("{count} findings"));
+        let found = outcome.findings.len();
+        step.done(count(found, "finding"));
         for finding in &outcome.findings {
             println!("{name}: {finding}");
         }
-        self.findings += count;
-        let result = if count == 0 {
+        self.findings += found;
+        let result = if found == 0 {
             "ok".into()
         } else {
-            format!("{count} findings")
+            count(found, "finding")
         };
         self.rows.push([
             name.into(),

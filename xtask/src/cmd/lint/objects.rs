@@ -6,11 +6,23 @@ use super::{count, Added, Outcome};
 use crate::files;
 use crate::kernel::Build;
 use crate::progress::{run_logged_with, Step};
-use anyhow::Context;
+use anyhow::{bail, Context};
 use std::path::{Path, PathBuf};
 
-/// Folders whose C files are not part of the kernel.
-const OUTSIDE: [&str; 5] = ["tools", "samples", "scripts", "Documentation", "usr"];
+/// Folders whose C files are not part of the kernel, or not objects by themselves (the helpers of
+/// Rust).
+const OUTSIDE: [&str; 6] = [
+    "tools",
+    "samples",
+    "scripts",
+    "Documentation",
+    "usr",
+    "rust",
+];
+
+/// sparse 0.6.4, the last release, does not know `__typeof_unqual__`; what the difference can
+/// make it say is not about types of the series.
+const SPARSE: &str = "sparse -D__typeof_unqual__=__typeof__";
 
 /// Compiles the kernel crate and what the series adds with clippy in the place of rustc.
 pub fn clippy(build: &Build, added: &Added, step: &mut Step) -> anyhow::Result<Outcome> {
@@ -70,15 +82,25 @@ pub fn sparse(build: &Build, added: &Added, step: &mut Step) -> anyhow::Result<O
             findings: Vec::new(),
         });
     }
+    // Compiled anew, so that the compiler's own warnings come every time.
+    for object in &objects {
+        files::remove(&build.objdir.join(object))?;
+    }
     let mut cmd = build.make();
     // Always the compiler of the kernel crate that clippy has just been: another would rebuild it.
-    cmd.args(["C=2", "CHECK=sparse", "CLIPPY=1"]).args(&objects);
+    cmd.args(["C=2", &format!("CHECK={SPARSE}"), "CLIPPY=1"])
+        .args(&objects);
     let mut messages = Messages::default();
+    let mut useless = false;
     let see = |line: &str| {
         step.note(line.trim());
+        useless |= line.contains("is not available or not up to date");
         messages.c(line);
     };
     run_logged_with(cmd, &build.log("sparse"), see).context("make C=2")?;
+    if useless {
+        bail!("this sparse is too old for the kernel: install a newer one");
+    }
     let findings = messages.about(added, &build.tree.dir);
     Ok(Outcome {
         looked_at: count(objects.len(), "C file"),
