@@ -255,20 +255,22 @@ pub fn fork(f: impl FnOnce()) -> Child {
 /// Room for so many descriptors.
 #[track_caller]
 pub fn need_files(n: u64) {
+    ok("room for descriptors", try_need_files(n));
+}
+
+pub fn try_need_files(n: u64) -> Sys<()> {
     let mut l = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: one structure each.
     unsafe {
-        ok(
-            "getrlimit",
-            sys(libc::getrlimit(libc::RLIMIT_NOFILE, &mut l)),
-        );
+        sys(libc::getrlimit(libc::RLIMIT_NOFILE, &mut l))?;
         l.rlim_cur = l.rlim_cur.max(n);
         l.rlim_max = l.rlim_max.max(n);
-        ok("setrlimit", sys(libc::setrlimit(libc::RLIMIT_NOFILE, &l)));
+        sys(libc::setrlimit(libc::RLIMIT_NOFILE, &l))?;
     }
+    Ok(())
 }
 
 /// Sets the current limit of a resource, leaving the largest as it is.

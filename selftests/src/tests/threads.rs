@@ -297,7 +297,7 @@ fn add_remove_and_wait() {
                     let n = half * EACH + i % EACH;
                     let (r, w) = &pipes[n];
                     lives[n].removed.store(0, SeqCst);
-                    let test = i % 3 == 0;
+                    let test = i.is_multiple_of(3);
                     q.ctl(
                         if test {
                             EP_CTL_ADD_AND_TEST
@@ -308,10 +308,10 @@ fn add_remove_and_wait() {
                         IN,
                     );
                     put(w, b"x");
-                    if i % 5 == 0 {
-                        q.modify(r, if i % 2 == 0 { 0 } else { IN });
+                    if i.is_multiple_of(5) {
+                        q.modify(r, if i.is_multiple_of(2) { 0 } else { IN });
                     }
-                    if i % 7 == 0 {
+                    if i.is_multiple_of(7) {
                         thread::yield_now();
                     }
                     q.del(r);
