@@ -37,27 +37,37 @@ pub struct Outcome {
     pub console: PathBuf,
 }
 
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Exited(status) => write!(f, "the command ended with status {status}"),
+            End::Signal(signal) => write!(f, "interrupted by signal {signal}"),
+            End::SwitchedOff => f.write_str("switched off"),
+            End::Unread => f.write_str("nobody reads the output"),
+            End::Crashed(why) => write!(f, "the kernel panicked: {why}"),
+            End::Hung(why) => write!(f, "the guest hung: {why}"),
+            End::NoSign => f.write_str("the kernel printed nothing at all: try --accel tcg"),
+            End::Failed(why) => write!(f, "the guest could not be set up: {why}"),
+            End::Vanished => f.write_str("the guest ended without saying how its command ended"),
+        }
+    }
+}
+
 impl Outcome {
     /// The status of a command that ended, or what kept it from ending well. `during` says what was
     /// going on, if that is known.
     pub fn status(&self, during: Option<&str>) -> anyhow::Result<u8> {
-        let during = during
-            .map(|what| format!(" during {what}"))
-            .unwrap_or_default();
-        let text = match &self.end {
+        match &self.end {
             End::Exited(status) => return Ok(*status),
             End::Signal(signal) => return Ok(128 + *signal as u8),
             End::SwitchedOff => return Ok(0),
             End::Unread => return Ok(128 + libc::SIGPIPE as u8),
-            End::Failed(why) => format!("the guest could not be set up: {why}"),
-            End::Crashed(why) => format!("the kernel panicked{during}: {why}"),
-            End::Hung(why) => format!("the guest hung{during}: {why}"),
-            End::NoSign => "the kernel printed nothing at all: try --accel tcg".into(),
-            End::Vanished => {
-                format!("the guest ended{during} without saying how its command ended")
-            }
-        };
-        Err(Fatal::Guest(format!("{text}{}", self.excerpt())).into())
+            _ => (),
+        }
+        let during = during
+            .map(|what| format!("during {what}, "))
+            .unwrap_or_default();
+        Err(Fatal::Guest(format!("{during}{}{}", self.end, self.excerpt())).into())
     }
 
     /// The console's last lines and where the rest is.
@@ -102,7 +112,7 @@ mod tests {
         assert!(matches!(error.downcast_ref(), Some(Fatal::Guest(_))));
         let text = error.to_string();
         for part in [
-            "panicked during pipe.full: oops",
+            "during pipe.full, the kernel panicked: oops",
             "last words",
             "/c/console.log",
         ] {

@@ -1,6 +1,0 @@
-// SPDX-License-Identifier: GPL-2.0
-
-pub fn main(ctx: &crate::ctx::Ctx, _args: crate::cli::Test) -> anyhow::Result<u8> {
-    crate::kernel::build(ctx)?;
-    Ok(0)
-}

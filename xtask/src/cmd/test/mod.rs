@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `cargo xtask test`: the host's tests, then the selftests on the patched kernel, as one KTAP
+//! document on stdout.
+
+mod host;
+mod report;
+mod selftests;
+
+use crate::cli;
+use crate::ctx::Ctx;
+use crate::error::Fatal;
+use crate::{files, kernel, packages, qemu, rootfs};
+use report::Report;
+use std::io::Write;
+
+pub fn main(ctx: &Ctx, args: cli::Test) -> anyhow::Result<u8> {
+    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    let filter = args.filter.as_deref();
+    let programs = rootfs::build_programs(ctx)?;
+    let selftests = selftests::list(&programs.selftests, filter)?;
+    let host = host::run(ctx, filter)?;
+    if let (Some(filter), true, true) = (filter, selftests.is_empty(), host.is_empty()) {
+        return Err(Fatal::Setup(format!("no test's name contains {filter:?}")).into());
+    }
+
+    let mut report = Report::start(3);
+    report.suite("host", host);
+    let ended = if selftests.is_empty() {
+        report.skip("guest", "no test is selected");
+        report.skip("console", "nothing was booted");
+        Ok(0)
+    } else {
+        let kernel = kernel::build(ctx)?;
+        selftests::run(
+            ctx,
+            &kernel,
+            &programs.selftests,
+            filter,
+            &selftests,
+            &mut report,
+        )
+    };
+    if let Some(file) = &args.junit {
+        files::write(file, report.junit().as_bytes())?;
+    }
+    let clean = report.finish();
+    // The error, if any, comes after the results.
+    std::io::stdout().flush()?;
+    match ended? {
+        0 => Ok(u8::from(!clean)),
+        status => Ok(status),
+    }
+}
