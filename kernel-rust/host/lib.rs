@@ -1,1 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
+//! The pure parts of evpoll, compiled for the host: the very files that the kernel compiles, tested
+//! against models that are too simple to be wrong.
+
+#[cfg(test)]
+#[path = "../fs/evpoll/buffer.rs"]
+mod buffer;
+#[cfg(test)]
+#[path = "../fs/evpoll/interest.rs"]
+mod interest;
+
+#[cfg(test)]
+mod buffer_tests;
+#[cfg(test)]
+mod interest_tests;
