@@ -54,13 +54,8 @@ pub fn ensure(ctx: &Ctx, building: &Lock) -> anyhow::Result<Tree> {
         });
     }
     let copy = builds(ctx).join(format!("own-{}", path_hash(own)));
-    let touched = mirror(ctx, own, &copy)?;
-    let step = Step::start(format!(
-        "applying the series to {version} in {}",
-        own.display()
-    ));
+    mirror(ctx, own, &copy)?;
     sync(ctx, own, &copy)?;
-    step.done(format!("{touched} files were new"));
     Ok(Tree {
         dir: copy,
         version,
@@ -234,9 +229,9 @@ fn write_state(copy: &Path, touched: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
 }
 
 /// Brings the copy of a tree of the user's own up to date, leaving the files of the series to
-/// [`sync`]; returns how many files it copied. As make does, it takes a file that is younger than
-/// its copy, or of another size, to be changed.
-fn mirror(ctx: &Ctx, own: &Path, copy: &Path) -> anyhow::Result<usize> {
+/// [`sync`]. As make does, it takes a file that is younger than its copy, or of another size, to
+/// be changed.
+fn mirror(ctx: &Ctx, own: &Path, copy: &Path) -> anyhow::Result<()> {
     let mut step = Step::start(format!("copying what is new in {}", own.display()));
     files::make_dir(copy)?;
     let patched = read_state(copy)?;
@@ -272,7 +267,7 @@ fn mirror(ctx: &Ctx, own: &Path, copy: &Path) -> anyhow::Result<usize> {
         }
     }
     step.done(format!("{copied} files"));
-    Ok(copied)
+    Ok(())
 }
 
 /// The files that make up a tree: what its repository knows or does not ignore; all of them where
