@@ -198,6 +198,18 @@ pub fn evpoll_ctl(epfd: i32, op: i32, fd: i32, events: u32, data: usize) -> Sys<
     Ok(0)
 }
 
+/// Stores a pointer at an address that may be no good, as the kernel would: by read(2).
+fn store(at: *mut *const PollFd, p: *const PollFd) -> Sys<()> {
+    let size = size_of::<*const PollFd>();
+    let (r, w) = crate::sys::pipe_flags(0)?;
+    // SAFETY: a buffer of that size, and an address that the kernel checks.
+    unsafe {
+        result(libc::write(w.raw(), (&raw const p).cast(), size) as i32)?;
+        result(libc::read(r.raw(), at.cast(), size) as i32)?;
+    }
+    Ok(())
+}
+
 /// # Safety
 ///
 /// None is needed: the pointer is written by a call that checks it.
@@ -230,18 +242,7 @@ pub unsafe fn evpoll_wait(
                     s.arrays[next] = vec![PollFd::new(0, 0, 0); room];
                 }
                 let p = s.arrays[next].as_ptr();
-                let local = libc::iovec {
-                    iov_base: (&raw const p).cast_mut().cast(),
-                    iov_len: size_of::<*const PollFd>(),
-                };
-                let remote = libc::iovec {
-                    iov_base: events.cast(),
-                    iov_len: size_of::<*const PollFd>(),
-                };
-                // SAFETY: the kernel checks both addresses.
-                result(unsafe {
-                    libc::process_vm_writev(libc::getpid(), &local, 1, &remote, 1, 0) as i32
-                })?;
+                store(events, p)?;
                 s.arrays[next].fill(PollFd::new(0, 0, 0));
                 s.arrays[next][..entries.len()].copy_from_slice(&entries);
                 s.flip = next;

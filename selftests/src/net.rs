@@ -254,23 +254,19 @@ pub fn set<T>(s: &Fd, level: c_int, name: c_int, value: T) {
     ok("setsockopt", try_set(s, level, name, value));
 }
 
+pub fn try_get<T: Copy + Default>(s: &Fd, level: c_int, name: c_int) -> Sys<T> {
+    let mut value = T::default();
+    let mut len = size_of::<T>() as libc::socklen_t;
+    let p: *mut c_void = (&raw mut value).cast();
+    // SAFETY: room for a value of plain numbers, and its length.
+    sys(unsafe { libc::getsockopt(s.raw(), level, name, p, &mut len) })?;
+    Ok(value)
+}
+
 /// The pending error of a socket, which this clears.
 #[track_caller]
 pub fn take_error(s: &Fd) -> Errno {
-    let mut e: c_int = 0;
-    let mut len = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: an int and its length.
-    let r = sys(unsafe {
-        libc::getsockopt(
-            s.raw(),
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            (&raw mut e).cast(),
-            &mut len,
-        )
-    });
-    ok("SO_ERROR", r);
-    Errno(e)
+    Errno(ok("SO_ERROR", try_get(s, libc::SOL_SOCKET, libc::SO_ERROR)))
 }
 
 /// A listening TCP socket on a free port, and its address.
