@@ -6,11 +6,54 @@
 //! about evpoll. What only a kernel can do (the mapping, address space, other processes) is left
 //! out, and so are the tests of it: see `tests::EMULATED_NOT`.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::abi::*;
+
+/// Faults of the stand-in, made on purpose, so that the tests that should find them are seen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    AddDoesNotTest,
+    AddTests,
+    AddOverwrites,
+    AddForgetsLimit,
+    AcceptsEveryFile,
+    AcceptsEveryBit,
+    ModMissesQueued,
+    ModKeepsOldMask,
+    DelKeepsQueued,
+    CloseKeepsQueued,
+    LosesEverySecondEvent,
+    LosesHangUp,
+    LosesOut,
+    OnlyFirstEdge,
+    RepeatsEvents,
+    AddsBits,
+    TwoEntries,
+    Reversed,
+    OneAtATime,
+    OneBuffer,
+    BadPointerLosesEvents,
+    TimeoutTooShort,
+    EveryTimeoutIsValid,
+}
+
+thread_local! {
+    static FAULT: Cell<Fault> = const { Cell::new(Fault::None) };
+}
+
+/// From now on, in this thread and in the processes that it forks.
+pub fn set_fault(fault: Fault) {
+    FAULT.with(|f| f.set(fault));
+}
+
+fn has(fault: Fault) -> bool {
+    FAULT.with(|f| f.get()) == fault
+}
 
 const EDGE: u32 = libc::EPOLLET as u32;
 
@@ -21,6 +64,9 @@ struct State {
     pending: Vec<(i32, u32)>,
     arrays: [Vec<PollFd>; 2],
     flip: usize,
+    /// For the faults.
+    seen: usize,
+    edges: HashSet<i32>,
 }
 
 type Table = HashMap<i32, Arc<Mutex<State>>>;
@@ -79,6 +125,8 @@ pub fn evpoll_create(maxfds: i32, flags: u32) -> Sys<i32> {
         pending: Vec::new(),
         arrays: [Vec::new(), Vec::new()],
         flip: 0,
+        seen: 0,
+        edges: HashSet::new(),
     };
     let mut table = lock(&TABLE);
     let table = table.get_or_insert_with(HashMap::new);
@@ -103,7 +151,22 @@ fn collect(epfd: i32, s: &mut State) {
         // SAFETY: an array of that size.
         let n = unsafe { libc::epoll_wait(epfd, events.as_mut_ptr(), 256, 0) };
         for e in &events[..n.max(0) as usize] {
-            let (fd, bits) = (e.u64 as i32, e.events);
+            let (fd, mut bits) = (e.u64 as i32, e.events);
+            s.seen += 1;
+            if has(Fault::LosesEverySecondEvent) && s.seen.is_multiple_of(2)
+                || has(Fault::OnlyFirstEdge) && !s.edges.insert(fd)
+            {
+                continue;
+            }
+            match FAULT.with(|f| f.get()) {
+                Fault::LosesHangUp => bits &= !HUP,
+                Fault::LosesOut => bits &= !OUT,
+                Fault::AddsBits => bits |= ERR,
+                _ => {}
+            }
+            if bits == 0 {
+                continue;
+            }
             match s.pending.iter_mut().find(|p| p.0 == fd) {
                 Some(p) => p.1 |= bits,
                 None => s.pending.push((fd, bits)),
@@ -114,7 +177,7 @@ fn collect(epfd: i32, s: &mut State) {
         }
     }
     // A watched file that is closed is gone from epoll without a word.
-    if !s.pending.is_empty() {
+    if !s.pending.is_empty() && !has(Fault::CloseKeepsQueued) && !has(Fault::DelKeepsQueued) {
         let there = registered(epfd);
         s.pending.retain(|p| there.contains(&p.0));
     }
@@ -137,6 +200,10 @@ fn registered(epfd: i32) -> HashSet<i32> {
 pub fn evpoll_ctl(epfd: i32, op: i32, fd: i32, events: u32, data: usize) -> Sys<i32> {
     let state = state(epfd)?;
     let mut s = lock(&state);
+    let events = match has(Fault::AcceptsEveryBit) {
+        true => events & VALID,
+        false => events,
+    };
     if !EVERY_OP.contains(&op) || data != 0 || events & !VALID != 0 {
         return err(libc::EINVAL);
     }
@@ -145,18 +212,24 @@ pub fn evpoll_ctl(epfd: i32, op: i32, fd: i32, events: u32, data: usize) -> Sys<
     }
     if let Ok(path) = std::fs::read_link(format!("/proc/self/fd/{fd}")) {
         let path = path.to_string_lossy().into_owned();
-        if path.starts_with('/') && path.contains("/null")
+        let unsupported = path.starts_with('/') && path.contains("/null")
             || path.starts_with("anon_inode")
             || path.contains("/pts/")
-            || path.contains("ptmx")
-        {
+            || path.contains("ptmx");
+        if unsupported && !has(Fault::AcceptsEveryFile) {
             return err(libc::EPERM);
         }
     }
     collect(epfd, &mut s);
+    let op = match (FAULT.with(|f| f.get()), op) {
+        (Fault::AddDoesNotTest, EP_CTL_ADD_AND_TEST) => EP_CTL_ADD,
+        (Fault::AddTests, EP_CTL_ADD) => EP_CTL_ADD_AND_TEST,
+        (Fault::AddOverwrites, EP_CTL_ADD) if s.watches.contains_key(&fd) => EP_CTL_MOD,
+        _ => op,
+    };
     match op {
         EP_CTL_ADD | EP_CTL_ADD_AND_TEST => {
-            if s.watches.len() >= s.maxfds {
+            if s.watches.len() >= s.maxfds && !has(Fault::AddForgetsLimit) {
                 let there = registered(epfd);
                 s.watches.retain(|fd, _| there.contains(fd));
                 if s.watches.len() >= s.maxfds && !s.watches.contains_key(&fd) {
@@ -169,9 +242,11 @@ pub fn evpoll_ctl(epfd: i32, op: i32, fd: i32, events: u32, data: usize) -> Sys<
         }
         EP_CTL_MOD | EP_CTL_MOD_AND_TEST => {
             epoll(epfd, libc::EPOLL_CTL_MOD, fd, events)?;
-            s.watches.insert(fd, events);
+            if !has(Fault::ModKeepsOldMask) {
+                s.watches.insert(fd, events);
+            }
             for p in &mut s.pending {
-                if p.0 == fd {
+                if p.0 == fd && !has(Fault::ModMissesQueued) {
                     p.1 &= events | ALWAYS;
                 }
             }
@@ -179,8 +254,10 @@ pub fn evpoll_ctl(epfd: i32, op: i32, fd: i32, events: u32, data: usize) -> Sys<
         }
         _ => {
             epoll(epfd, libc::EPOLL_CTL_DEL, fd, 0)?;
-            s.watches.remove(&fd);
-            s.pending.retain(|p| p.0 != fd);
+            if !has(Fault::DelKeepsQueued) {
+                s.watches.remove(&fd);
+                s.pending.retain(|p| p.0 != fd);
+            }
         }
     }
     if matches!(op, EP_CTL_ADD | EP_CTL_MOD) {
@@ -221,9 +298,14 @@ pub unsafe fn evpoll_wait(
     opts_size: usize,
 ) -> Sys<i32> {
     let state = state(epfd)?;
-    if timeout_ms < -1 || !opts.is_null() || opts_size != 0 {
+    let wrong = timeout_ms < -1 && !has(Fault::EveryTimeoutIsValid);
+    if wrong || !opts.is_null() || opts_size != 0 {
         return err(libc::EINVAL);
     }
+    let timeout_ms = match has(Fault::TimeoutTooShort) {
+        true => timeout_ms / 2,
+        false => timeout_ms,
+    };
     let end = (timeout_ms >= 0)
         .then(|| Instant::now() + Duration::from_millis(timeout_ms.unsigned_abs().into()));
     loop {
@@ -231,12 +313,29 @@ pub unsafe fn evpoll_wait(
             let mut s = lock(&state);
             collect(epfd, &mut s);
             if !s.pending.is_empty() {
-                let entries: Vec<PollFd> = s
+                let mask = |fd| s.watches.get(&fd).copied().unwrap_or(0);
+                let mut entries: Vec<PollFd> = s
                     .pending
                     .iter()
-                    .map(|&(fd, bits)| PollFd::new(fd, s.watches[&fd], bits))
+                    .map(|&(fd, bits)| PollFd::new(fd, mask(fd), bits))
                     .collect();
-                let next = s.flip ^ 1;
+                let mut left = Vec::new();
+                let mut next = s.flip ^ 1;
+                match FAULT.with(|f| f.get()) {
+                    Fault::TwoEntries => entries.push(entries[0]),
+                    Fault::Reversed => entries.reverse(),
+                    Fault::OneBuffer => next = 0,
+                    Fault::OneAtATime => {
+                        entries.truncate(1);
+                        left = s.pending[1..].to_vec();
+                    }
+                    Fault::RepeatsEvents if s.seen % 2 == 1 => {
+                        left = s.pending.clone();
+                        s.seen += 1;
+                    }
+                    Fault::BadPointerLosesEvents => s.pending.clear(),
+                    _ => {}
+                }
                 let room = s.maxfds.min(4096).max(entries.len());
                 if s.arrays[next].len() < room {
                     s.arrays[next] = vec![PollFd::new(0, 0, 0); room];
@@ -246,7 +345,7 @@ pub unsafe fn evpoll_wait(
                 s.arrays[next].fill(PollFd::new(0, 0, 0));
                 s.arrays[next][..entries.len()].copy_from_slice(&entries);
                 s.flip = next;
-                s.pending.clear();
+                s.pending = left;
                 return Ok(entries.len() as i32);
             }
         }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crate::abi::*;
 use crate::check::ok;
 use crate::queue::Queue;
-use crate::sys::{ms, poll_now, sleep, sys, Fd};
+use crate::sys::{limit, ms, poll_now, sleep, sys, Fd};
 
 /// A watch of the scenario.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -78,7 +78,7 @@ impl Law {
             watches: Vec::new(),
             oracle,
             step: 0,
-            patience: ms(2000),
+            patience: Duration::from_millis(limit(2000) as u64),
         }
     }
 

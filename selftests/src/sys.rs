@@ -176,9 +176,19 @@ pub fn ms(n: u64) -> Duration {
     Duration::from_millis(n * u64::from(scale()))
 }
 
-/// The same for an argument in milliseconds.
+/// How long to wait for what should come, in milliseconds, scaled.
 pub fn limit(n: u64) -> c_int {
+    #[cfg(test)]
+    if HURRY.with(|h| h.get()) {
+        return n.min(200) as c_int;
+    }
     ms(n).as_millis() as c_int
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Set where it will not come, since something is broken on purpose.
+    pub static HURRY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 pub fn sleep(d: Duration) {

@@ -85,6 +85,26 @@ mod on_the_host {
     use std::collections::HashSet;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::Mutex;
+    use std::time::Duration;
+
+    /// `work` on each of them, several at a time, since most of it is waiting.
+    fn each<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|s| {
+            for _ in 0..8 {
+                s.spawn(|| {
+                    while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        work(item);
+                    }
+                });
+            }
+        });
+    }
+
+    fn find(name: &str) -> Test {
+        let test = all().into_iter().find(|t| t.full_name() == name);
+        test.unwrap_or_else(|| panic!("there is no {name}"))
+    }
 
     #[test]
     fn names_are_words_and_unique() {
@@ -105,6 +125,149 @@ mod on_the_host {
         }
     }
 
+    /// A test that cannot fail is none: each of these finds what it is for.
+    #[test]
+    fn broken_stand_ins_are_found() {
+        use crate::emu::{set_fault, Fault};
+        let cases: &[(Fault, &[&str])] = &[
+            (
+                Fault::AddDoesNotTest,
+                &[
+                    "watch.add_and_test_on_ready",
+                    "tcp.data_before_add_v4",
+                    "unix.write_space_stream",
+                    "faults.data_before_registration",
+                ],
+            ),
+            (
+                Fault::AddTests,
+                &[
+                    "watch.add_on_ready",
+                    "watch.add_on_hung_up",
+                    "watch.del_then_add",
+                ],
+            ),
+            (
+                Fault::AddOverwrites,
+                &["ctl.add_twice", "ctl.through_a_duplicate"],
+            ),
+            (Fault::AddForgetsLimit, &["ctl.full", "ctl.room_after_del"]),
+            (
+                Fault::AcceptsEveryFile,
+                &["ctl.unsupported_eventfd", "ctl.unsupported_pidfd"],
+            ),
+            (Fault::AcceptsEveryBit, &["ctl.unknown_bits"]),
+            (
+                Fault::ModMissesQueued,
+                &[
+                    "watch.mod_narrows_what_is_queued",
+                    "watch.mod_empties_one_of_three",
+                ],
+            ),
+            (
+                Fault::ModKeepsOldMask,
+                &[
+                    "watch.mod_narrows_what_is_queued",
+                    "faults.mod_refreshes_what_is_queued",
+                    "tcp.write_space_armed_by_mod_v4",
+                ],
+            ),
+            (
+                Fault::DelKeepsQueued,
+                &[
+                    "watch.del_drops_what_is_queued",
+                    "watch.del_of_what_was_handed_out",
+                    "wait.timeout_after_a_dropped_event",
+                ],
+            ),
+            (Fault::CloseKeepsQueued, &["watch.close_drops_one_of_three"]),
+            (
+                Fault::LosesEverySecondEvent,
+                &[
+                    "tcp.data_v4",
+                    "udp.data_v6",
+                    "unix.accept_queue_stream",
+                    "netlink.answer",
+                    "pipe.an_event_for_each_write",
+                    "fifo.many_readers",
+                ],
+            ),
+            (
+                Fault::LosesHangUp,
+                &[
+                    "pipe.writer_gone",
+                    "tcp.reset_v4",
+                    "tcp.both_ways_closed_v6",
+                    "unix.peer_closed_seqpacket",
+                ],
+            ),
+            (
+                Fault::LosesOut,
+                &[
+                    "pipe.room",
+                    "tcp.connect_done_v4",
+                    "unix.dgram_peer_queue_drained",
+                    "udp.sent_v4",
+                ],
+            ),
+            (
+                Fault::OnlyFirstEdge,
+                &["pipe.data", "tcp.accept_queue_v4", "watch.two_queues"],
+            ),
+            (
+                Fault::RepeatsEvents,
+                &[
+                    "pipe.data",
+                    "tcp.data_v6",
+                    "wait.handed_out_once",
+                    "unix.dgram_data",
+                ],
+            ),
+            (Fault::AddsBits, &["pipe.data", "tcp.fin_v4", "udp.data_v4"]),
+            (
+                Fault::TwoEntries,
+                &["pipe.data", "wait.one_entry_for_one_descriptor"],
+            ),
+            (
+                Fault::Reversed,
+                &["wait.order_of_first_event", "wait.full_queue_in_one_wait"],
+            ),
+            (
+                Fault::OneAtATime,
+                &["wait.two_thousand_pipes", "faults.full_queue_drops_nothing"],
+            ),
+            (Fault::OneBuffer, &["wait.buffers_alternate"]),
+            (
+                Fault::BadPointerLosesEvents,
+                &["wait.bad_pointer_null", "faults.efault_loses_nothing"],
+            ),
+            (
+                Fault::TimeoutTooShort,
+                &["wait.short_timeouts_are_kept", "wait.one_millisecond"],
+            ),
+            (
+                Fault::EveryTimeoutIsValid,
+                &["wait.negative_timeouts", "faults.timeout_overflow"],
+            ),
+        ];
+        let cases: Vec<(Fault, Test)> = cases
+            .iter()
+            .flat_map(|(fault, names)| names.iter().map(|name| (*fault, find(name))))
+            .collect();
+        let missed = Mutex::new(String::new());
+        each(&cases, |&(fault, ref test)| {
+            set_fault(fault);
+            crate::sys::HURRY.with(|h| h.set(true));
+            // Some of them then wait for ever.
+            let (outcome, _) = run(test, Some(Duration::from_secs(4)));
+            if !matches!(outcome, Outcome::Failed(_)) {
+                *missed.lock().unwrap() += &format!("{fault:?} passes {}\n", test.full_name());
+            }
+        });
+        let missed = missed.into_inner().unwrap();
+        assert!(missed.is_empty(), "{missed}");
+    }
+
     /// Each scenario holds for epoll, and each test can pass.
     #[test]
     fn every_scenario_holds_where_epoll_plays_evpoll() {
@@ -117,25 +280,18 @@ mod on_the_host {
             .filter(|t| !EMULATED_NOT.iter().any(|n| t.full_name().starts_with(n)))
             .filter(|t| t.full_name().contains(&filter))
             .collect();
-        let next = AtomicUsize::new(0);
         let failures = Mutex::new(String::new());
-        std::thread::scope(|s| {
-            for _ in 0..8 {
-                s.spawn(|| {
-                    while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let name = test.full_name();
-                        let started = std::time::Instant::now();
-                        match run(test, None) {
-                            (Outcome::Passed, _) => {}
-                            (Outcome::Skipped(why), _) => println!("{name}: skipped: {why}"),
-                            (Outcome::Failed(why), said) => {
-                                *failures.lock().unwrap() += &format!("{name}: {said}{why}\n");
-                            }
-                        }
-                        println!("{name}: {} ms", started.elapsed().as_millis());
-                    }
-                });
+        each(&tests, |test| {
+            let name = test.full_name();
+            let started = std::time::Instant::now();
+            match run(test, None) {
+                (Outcome::Passed, _) => {}
+                (Outcome::Skipped(why), _) => println!("{name}: skipped: {why}"),
+                (Outcome::Failed(why), said) => {
+                    *failures.lock().unwrap() += &format!("{name}: {said}{why}\n");
+                }
             }
+            println!("{name}: {} ms", started.elapsed().as_millis());
         });
         let failures = failures.into_inner().unwrap();
         assert!(failures.is_empty(), "{failures}");

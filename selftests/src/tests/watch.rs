@@ -619,6 +619,7 @@ fn closing_the_queue_first() {
         drop(q);
         put(&w, b"y");
         put(&b, b"y");
+        check_eq!("bytes", (drain(&r), drain(&a)), (2, 2));
     }
 }
 
