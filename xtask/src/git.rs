@@ -63,6 +63,8 @@ pub fn as_user(dir: &Path) -> Command {
 fn here(dir: &Path) -> Command {
     let mut cmd = Command::new("git");
     cmd.arg("-C").arg(dir).env("LC_ALL", "C");
+    // It would go on repacking in the background, with the output that its caller waits for.
+    cmd.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
     // As set where this runs from a hook of another repository.
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
         cmd.env_remove(name);

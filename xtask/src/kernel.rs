@@ -156,7 +156,7 @@ impl Build<'_> {
     /// The configuration fragments, by name and content, in the order in which they are merged.
     fn fragments(&self) -> anyhow::Result<Vec<(String, String)>> {
         let mut names = vec!["common", self.ctx.profile.name()];
-        if self.tree.dir.join("fs/evpoll").is_dir() {
+        if tree::has_evpoll(&self.tree.dir) {
             names.push("evpoll");
         }
         let mut fragments = Vec::new();

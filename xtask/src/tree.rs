@@ -46,7 +46,7 @@ pub fn ensure(ctx: &Ctx, building: &Lock) -> anyhow::Result<Tree> {
     };
     let version = source::check_tree(own)?;
     check_clean(own)?;
-    if own.join("fs/evpoll").is_dir() {
+    if has_evpoll(own) {
         return Ok(Tree {
             dir: own.clone(),
             version,
@@ -61,6 +61,11 @@ pub fn ensure(ctx: &Ctx, building: &Lock) -> anyhow::Result<Tree> {
         version,
         inputs: None,
     })
+}
+
+/// Whether a tree has the series; its Rust files alone do not make it.
+pub fn has_evpoll(tree: &Path) -> bool {
+    tree.join("fs/evpoll/Makefile").is_file()
 }
 
 /// A short name for a folder somewhere else.
