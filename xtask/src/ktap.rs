@@ -163,11 +163,6 @@ impl Parser {
         }
     }
 
-    /// How many results the outermost level has announced.
-    pub fn plan(&self) -> Option<usize> {
-        self.suites.first().and_then(|suite| suite.plan)
-    }
-
     /// The output is over: what was not as the protocol or the plan wants it.
     pub fn finish(mut self) -> Vec<String> {
         if !self.version {

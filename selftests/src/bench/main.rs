@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `evpoll-bench [NAME…] [--quick] [--wall-clock]`: the benchmarks, each figure as one line of
+//! `evpoll-bench [--list] [NAME…] [--quick] [--wall-clock]`: the benchmarks, each figure as one line of
 //! JSON on standard output; notes for people go to standard error.
 //!
 //! The clock is CLOCK_MONOTONIC_RAW. Under an emulator that lets one nanosecond pass for each
@@ -17,7 +17,7 @@ use output::Output;
 
 type Benchmark = fn(&Output, bool);
 const BENCHMARKS: [(&str, Benchmark); 2] = [("pipetest", pipetest::run), ("syscall", syscall::run)];
-const USAGE: &str = "usage: evpoll-bench [pipetest] [syscall] [--quick] [--wall-clock]";
+const USAGE: &str = "usage: evpoll-bench [--list] [pipetest] [syscall] [--quick] [--wall-clock]";
 
 fn main() {
     let mut names = Vec::new();
@@ -25,6 +25,10 @@ fn main() {
     let mut output = Output::instructions();
     for arg in std::env::args().skip(1) {
         match arg.as_str() {
+            "--list" => {
+                BENCHMARKS.iter().for_each(|(name, _)| println!("{name}"));
+                return;
+            }
             "--quick" => quick = true,
             "--wall-clock" => output = Output::nanoseconds(),
             a if BENCHMARKS.iter().any(|b| b.0 == a) => names.push(arg),

@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(keeps(Path::new("/home/me"), &[]), Vec::<PathBuf>::new());
         assert_eq!(keeps(Path::new("/tmp"), &[]), Vec::<PathBuf>::new());
         assert_eq!(
-            keeps(Path::new("/tmp/y"), &[overlay.clone()]),
+            keeps(Path::new("/tmp/y"), std::slice::from_ref(&overlay)),
             [PathBuf::from("/tmp/y")]
         );
         assert_eq!(

@@ -7,7 +7,7 @@ use super::process::Qemu;
 use super::signals::Taken;
 use super::terminal::{self, Raw};
 use super::watch::Watch;
-use super::wires::{Event, Input, Stream, Wires};
+use super::wires::{Event, Input, Kind, Stream, Wires};
 use super::Boot;
 use crate::ctx::Ctx;
 use crate::error::Fatal;
@@ -73,19 +73,18 @@ pub fn run(
     let (sender, events) = sync_channel(16);
     let signals = sender.clone();
     let _taken = Taken::start(move |signal| signals.send(Event::Signal(signal)).is_ok());
-    let wires = Wires::new(boot.task.terminal.is_some())
-        .context("Failed to make the sockets to the guest")?;
+    let wires = Wires::new(kind(boot)).context("Failed to make the sockets to the guest")?;
     let machine = boot.machine(acceleration, archive, wires.wiring());
     let arguments = machine.arguments();
     let qemu = Qemu::start(&arguments, wires.inherited(), &said)?;
-    let (control, open) = wires.start(boot.input, &sender)?;
+    let (reply, open) = wires.start(boot.input, &sender)?;
     drop(sender);
     let _raw = match boot.input {
         Input::Keys => Some(Raw::enter().context("Failed to set up the terminal")?),
         _ => None,
     };
 
-    let mut session = Session::new(qemu, control, open, log, boot.limits, sink);
+    let mut session = Session::new(qemu, reply, open, log, boot.limits, sink);
     session.verbose = ctx.verbose && boot.input != Input::Keys;
     session.silent_means_broken = acceleration == Acceleration::Kvm;
     let end = loop {
@@ -114,6 +113,14 @@ pub fn run(
         last: session.watch.last(),
         console,
     })
+}
+
+fn kind(boot: &Boot) -> Kind {
+    match (boot.task.terminal, boot.task.hold) {
+        (Some(_), _) => Kind::Terminal,
+        (None, true) => Kind::Held,
+        (None, false) => Kind::Pipes,
+    }
 }
 
 /// QEMU ended before the kernel printed anything: it did not like its command line, or the machine.
@@ -147,7 +154,8 @@ struct Exit {
 
 struct Session<'a> {
     qemu: Qemu,
-    control: UnixStream,
+    /// Where the guest listens, if it does.
+    reply: Option<UnixStream>,
     /// Streams that are not closed yet.
     open: usize,
     log: File,
@@ -163,7 +171,10 @@ struct Session<'a> {
     heard: u64,
     stdout: u64,
     stderr: u64,
+    /// A line of the control stream that is not whole yet.
     line: Vec<u8>,
+    /// Output that the control stream goes on with, in bytes.
+    held: Option<(Stream, usize)>,
     output: Instant,
     alive: Instant,
     panicked: Option<Instant>,
@@ -175,7 +186,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(
         qemu: Qemu,
-        control: UnixStream,
+        reply: Option<UnixStream>,
         open: usize,
         log: File,
         limits: Limits,
@@ -184,7 +195,7 @@ impl<'a> Session<'a> {
         let now = Instant::now();
         Session {
             qemu,
-            control,
+            reply,
             open,
             log,
             limits,
@@ -198,6 +209,7 @@ impl<'a> Session<'a> {
             stdout: 0,
             stderr: 0,
             line: Vec::new(),
+            held: None,
             output: now,
             alive: now,
             panicked: None,
@@ -218,7 +230,7 @@ impl<'a> Session<'a> {
                     return Some(End::Unread);
                 }
             }
-            Event::Closed(_) => self.open -= 1,
+            Event::Closed => self.open -= 1,
             Event::Signal(libc::SIGWINCH) => {
                 if let Some(size) = terminal::size() {
                     self.tell(&format!("size {} {}", size.rows, size.columns));
@@ -255,27 +267,48 @@ impl<'a> Session<'a> {
                 self.stderr += count;
                 self.sink.stderr(bytes)?;
             }
-            Stream::Control => {
-                for byte in bytes {
-                    if *byte == b'\n' {
-                        let line = std::mem::take(&mut self.line);
-                        self.told(&String::from_utf8_lossy(&line));
-                    } else {
-                        self.line.push(*byte);
-                    }
-                }
+            Stream::Control => self.control(bytes)?,
+        }
+        Ok(())
+    }
+
+    /// The control stream: lines, and output that a line has announced.
+    fn control(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            if let Some((stream, left)) = self.held.take() {
+                let (output, rest) = bytes.split_at(left.min(bytes.len()));
+                self.held = Some((stream, left - output.len())).filter(|held| held.1 > 0);
+                self.pass(stream, output)?;
+                bytes = rest;
+                continue;
+            }
+            let (byte, rest) = (bytes[0], &bytes[1..]);
+            bytes = rest;
+            if byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                self.told(&String::from_utf8_lossy(&line));
+            } else {
+                self.line.push(byte);
             }
         }
         Ok(())
     }
 
-    /// A line of the control port.
+    /// A line of the control stream.
     fn told(&mut self, line: &str) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "ready" => {
                 self.ready = true;
                 self.sink.ready();
+            }
+            "stdout" | "stderr" => {
+                let stream = match word {
+                    "stdout" => Stream::Stdout,
+                    _ => Stream::Stderr,
+                };
+                let length = rest.parse().unwrap_or(0);
+                self.held = Some((stream, length)).filter(|held| held.1 > 0);
             }
             "failed" => self.failed = Some(rest.to_owned()),
             "exit" => {
@@ -294,8 +327,10 @@ impl<'a> Session<'a> {
     }
 
     fn tell(&mut self, line: &str) {
-        // A guest that is gone is noticed elsewhere.
-        let _ = self.control.write_all(format!("{line}\n").as_bytes());
+        if let Some(reply) = &mut self.reply {
+            // A guest that is gone is noticed elsewhere.
+            let _ = reply.write_all(format!("{line}\n").as_bytes());
+        }
     }
 
     /// What time says.
@@ -312,6 +347,9 @@ impl<'a> Session<'a> {
             return Some(End::Failed(why.clone()));
         }
         if self.arrived() && self.farewell.is_none() {
+            if self.reply.is_none() {
+                return Some(self.gone());
+            }
             self.farewell = Some(Instant::now());
             self.tell("bye");
         }

@@ -58,13 +58,16 @@ impl Task {
         };
         format!(
             "ports={}\nroot={root}\noverlays={overlays}\nkeeps={keeps}\ntty={}\nrows={}\ncolumns={}\n\
-             alive={}\nhold={}\nleaks={}\n",
-            word(ports),
+             alive={}\nleaks={}\n",
+            match (ports, self.hold) {
+                (false, _) => "no",
+                (true, false) => "virtio",
+                (true, true) => "serial",
+            },
             word(self.terminal.is_some()),
             size.rows,
             size.columns,
             self.alive,
-            word(self.hold),
             word(self.leaks),
         )
     }

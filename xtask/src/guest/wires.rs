@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The sockets between xtask and QEMU, and the threads that turn what comes out of them into
-//! events. The threads end with their sockets.
+//! The sockets and pipes between xtask and QEMU, and the threads that turn what comes out of them
+//! into events. A thread ends with its socket or pipe.
 
 use crate::qemu::{Port, Wiring};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -13,7 +14,8 @@ use std::sync::mpsc::SyncSender;
 #[derive(Debug)]
 pub enum Event {
     Bytes(Stream, Vec<u8>),
-    Closed(Stream),
+    /// One of the streams is at its end.
+    Closed,
     Signal(i32),
     /// The person at the terminal wants the machine switched off.
     Escape,
@@ -28,19 +30,6 @@ pub enum Stream {
     Control,
 }
 
-impl Stream {
-    /// Name and number of the port, as `qemu/init` knows it. The console is none.
-    fn port(self) -> (&'static str, u32) {
-        match self {
-            Stream::Console => ("console", 0),
-            Stream::Terminal => ("terminal", 0),
-            Stream::Stdout => ("stdout", 2),
-            Stream::Stderr => ("stderr", 3),
-            Stream::Control => ("control", 4),
-        }
-    }
-}
-
 /// What the command reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -51,18 +40,53 @@ pub enum Input {
     Keys,
 }
 
+/// How the command is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// stdin, stdout and stderr.
+    Pipes,
+    Terminal,
+    /// Not at all: its output comes in the end, as a part of the control stream.
+    Held,
+}
+
 /// xtask's ends, and QEMU's until it has inherited them.
 pub struct Wires {
-    console: UnixStream,
-    control: UnixStream,
-    streams: Vec<(Stream, UnixStream)>,
-    input: UnixStream,
+    streams: Vec<(Stream, File)>,
+    /// Where the guest listens, if it does.
+    reply: Option<UnixStream>,
+    input: Option<UnixStream>,
     theirs: Vec<OwnedFd>,
     wiring: Wiring,
 }
 
 impl Wires {
-    pub fn new(terminal: bool) -> std::io::Result<Wires> {
+    pub fn new(kind: Kind) -> std::io::Result<Wires> {
+        match kind {
+            Kind::Held => Wires::pipes(),
+            _ => Wires::sockets(kind == Kind::Terminal),
+        }
+    }
+
+    fn pipes() -> std::io::Result<Wires> {
+        let (console, console_end) = std::io::pipe()?;
+        let (control, control_end) = std::io::pipe()?;
+        Ok(Wires {
+            wiring: Wiring::Line {
+                console: console_end.as_raw_fd(),
+                control: control_end.as_raw_fd(),
+            },
+            theirs: vec![console_end.into(), control_end.into()],
+            streams: vec![
+                (Stream::Console, file(console)),
+                (Stream::Control, file(control)),
+            ],
+            reply: None,
+            input: None,
+        })
+    }
+
+    fn sockets(terminal: bool) -> std::io::Result<Wires> {
         let mut theirs = Vec::new();
         let mut pair = || {
             let (ours, end) = UnixStream::pair()?;
@@ -70,58 +94,33 @@ impl Wires {
             theirs.push(OwnedFd::from(end));
             std::io::Result::Ok((ours, number))
         };
-        let mut ports = Vec::new();
-        let mut streams = Vec::new();
-        let (console, console_end) = pair()?;
-        let kinds: &[Stream] = if terminal {
-            &[Stream::Terminal]
+        let (ours, console) = pair()?;
+        let (reply, control) = pair()?;
+        let mut streams = vec![
+            (Stream::Console, file(ours)),
+            (Stream::Control, file(reply.try_clone()?)),
+        ];
+        let mut ports = vec![port("control", 4, control)];
+        let (input, socket) = pair()?;
+        if terminal {
+            ports.push(port("terminal", 0, socket));
+            streams.push((Stream::Terminal, file(input.try_clone()?)));
         } else {
-            &[Stream::Stdout, Stream::Stderr]
-        };
-        let mut input = None;
-        for stream in kinds {
-            let (ours, socket) = pair()?;
-            let (name, number) = stream.port();
-            ports.push(Port {
-                name,
-                number,
-                socket,
-            });
-            if *stream == Stream::Terminal {
-                input = Some(ours.try_clone()?);
-            }
-            streams.push((*stream, ours));
-        }
-        let input = match input {
-            Some(input) => input,
-            None => {
+            ports.push(port("stdin", 1, socket));
+            for (stream, name, number) in
+                [(Stream::Stdout, "stdout", 2), (Stream::Stderr, "stderr", 3)]
+            {
                 let (ours, socket) = pair()?;
-                ports.push(Port {
-                    name: "stdin",
-                    number: 1,
-                    socket,
-                });
-                ours
+                ports.push(port(name, number, socket));
+                streams.push((stream, file(ours)));
             }
-        };
-        let (control, socket) = pair()?;
-        let (name, number) = Stream::Control.port();
-        ports.push(Port {
-            name,
-            number,
-            socket,
-        });
-        let wiring = Wiring::Sockets {
-            console: console_end,
-            ports,
-        };
+        }
         Ok(Wires {
-            console,
-            control,
             streams,
-            input,
+            reply: Some(reply),
+            input: Some(input),
             theirs,
-            wiring,
+            wiring: Wiring::Ports { console, ports },
         })
     }
 
@@ -134,46 +133,56 @@ impl Wires {
         self.theirs.iter().map(AsRawFd::as_raw_fd).collect()
     }
 
-    /// QEMU has its ends. Starts the threads; returns the control port to write to, and how many
-    /// streams will say [`Event::Closed`].
+    /// QEMU has its ends. Starts the threads; returns where the guest listens, and how many streams
+    /// will say [`Event::Closed`].
     pub fn start(
         self,
         input: Input,
         events: &SyncSender<Event>,
-    ) -> std::io::Result<(UnixStream, usize)> {
+    ) -> std::io::Result<(Option<UnixStream>, usize)> {
         drop(self.theirs);
-        let control = self.control.try_clone()?;
-        let mut streams = self.streams;
-        streams.push((Stream::Console, self.console));
-        streams.push((Stream::Control, self.control));
-        let count = streams.len();
-        for (stream, socket) in streams {
+        let count = self.streams.len();
+        for (stream, from) in self.streams {
             let events = events.clone();
-            std::thread::spawn(move || receive(stream, socket, &events));
+            std::thread::spawn(move || receive(stream, from, &events));
         }
-        let events = events.clone();
-        let socket = self.input;
-        match input {
-            // Half closed: a socket closed altogether is dropped with what is still in it.
-            Input::Nothing => {
-                socket.shutdown(Shutdown::Write)?;
-                std::thread::spawn(move || park(socket));
-            }
-            Input::Stdin => {
-                std::thread::spawn(move || copy_stdin(socket));
-            }
-            Input::Keys => {
-                std::thread::spawn(move || copy_keys(socket, &events));
+        if let Some(socket) = self.input {
+            let events = events.clone();
+            match input {
+                // Half closed: a socket closed altogether is dropped with what is still in it.
+                Input::Nothing => {
+                    socket.shutdown(Shutdown::Write)?;
+                    std::thread::spawn(move || park(socket));
+                }
+                Input::Stdin => {
+                    std::thread::spawn(move || copy_stdin(socket));
+                }
+                Input::Keys => {
+                    std::thread::spawn(move || copy_keys(socket, &events));
+                }
             }
         }
-        Ok((control, count))
+        Ok((self.reply, count))
     }
 }
 
-fn receive(stream: Stream, mut socket: UnixStream, events: &SyncSender<Event>) {
+fn file(end: impl Into<OwnedFd>) -> File {
+    File::from(end.into())
+}
+
+/// Names and numbers are those that `qemu/init` looks for.
+fn port(name: &'static str, number: u32, socket: RawFd) -> Port {
+    Port {
+        name,
+        number,
+        socket,
+    }
+}
+
+fn receive(stream: Stream, mut from: File, events: &SyncSender<Event>) {
     let mut buffer = vec![0; 64 << 10];
     loop {
-        match socket.read(&mut buffer) {
+        match from.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
                 if events
@@ -188,7 +197,7 @@ fn receive(stream: Stream, mut socket: UnixStream, events: &SyncSender<Event>) {
         }
     }
     // Nobody listening any more is as good.
-    let _ = events.send(Event::Closed(stream));
+    let _ = events.send(Event::Closed);
 }
 
 fn copy_stdin(mut socket: UnixStream) {
@@ -283,10 +292,10 @@ mod tests {
     }
 
     #[test]
-    fn each_stream_has_a_socket_that_qemu_inherits() {
-        let wires = Wires::new(false).unwrap();
-        let Wiring::Sockets { console, ports } = wires.wiring() else {
-            panic!("no sockets")
+    fn each_port_has_a_socket_that_qemu_inherits() {
+        let wires = Wires::new(Kind::Pipes).unwrap();
+        let Wiring::Ports { console, ports } = wires.wiring() else {
+            panic!("no ports")
         };
         let mut numbers: Vec<u32> = ports.iter().map(|port| port.number).collect();
         numbers.sort();
@@ -294,5 +303,12 @@ mod tests {
         let inherited = wires.inherited();
         assert!(inherited.contains(&console));
         assert!(ports.iter().all(|port| inherited.contains(&port.socket)));
+    }
+
+    #[test]
+    fn held_output_needs_but_a_line() {
+        let wires = Wires::new(Kind::Held).unwrap();
+        assert!(matches!(wires.wiring(), Wiring::Line { .. }));
+        assert_eq!(wires.inherited().len(), 2);
     }
 }

@@ -39,8 +39,13 @@ pub struct Port {
 pub enum Wiring {
     /// The console is a terminal's: for a command line that a person runs.
     Console,
-    /// Sockets that QEMU inherits.
-    Sockets { console: RawFd, ports: Vec<Port> },
+    /// Sockets that QEMU inherits; virtio ports for a command's input and output.
+    Ports { console: RawFd, ports: Vec<Port> },
+    /// Pipes that QEMU inherits; a second serial line for everything that the guest has to say.
+    /// Each byte is handed over by an instruction of the guest, and not at a time that QEMU's
+    /// event loop chooses: counted figures are the same in every run. With virtio, or with sockets,
+    /// they are not.
+    Line { console: RawFd, control: RawFd },
 }
 
 #[derive(Clone, Debug)]
@@ -118,7 +123,7 @@ impl Machine {
                 args.pair("-chardev", "stdio,id=console,signal=off");
                 args.pair("-serial", "chardev:console");
             }
-            Wiring::Sockets { console, ports } => {
+            Wiring::Ports { console, ports } => {
                 args.pair("-chardev", format!("socket,id=console,fd={console}"));
                 args.pair("-serial", "chardev:console");
                 args.pair("-device", "virtio-serial-pci,max_ports=8");
@@ -129,13 +134,18 @@ impl Machine {
                 } in ports
                 {
                     args.pair("-chardev", format!("socket,id={name},fd={socket}"));
-                    let kind = if *number == 0 {
-                        "virtconsole"
-                    } else {
-                        "virtserialport"
+                    let kind = match number {
+                        0 => "virtconsole",
+                        _ => "virtserialport",
                     };
                     let device = format!("{kind},chardev={name},nr={number},name=evpoll.{name}");
                     args.pair("-device", device);
+                }
+            }
+            Wiring::Line { console, control } => {
+                for (name, pipe) in [("console", console), ("control", control)] {
+                    args.pair("-chardev", format!("file,id={name},path=/dev/fd/{pipe}"));
+                    args.pair("-serial", format!("chardev:{name}"));
                 }
             }
         }
@@ -226,11 +236,24 @@ mod tests {
                 socket: 12,
             },
         ];
-        let args = machine(Acceleration::Tcg, Wiring::Sockets { console: 10, ports }).arguments();
+        let args = machine(Acceleration::Tcg, Wiring::Ports { console: 10, ports }).arguments();
         let all = args.join(" ");
         assert!(all.contains("-chardev socket,id=console,fd=10 -serial chardev:console"));
         assert!(all.contains("virtconsole,chardev=terminal,nr=0"));
         assert!(all.contains("virtserialport,chardev=control,nr=4"));
+    }
+
+    #[test]
+    fn what_is_counted_has_no_device_with_a_time_of_its_own() {
+        let wiring = Wiring::Line {
+            console: 10,
+            control: 11,
+        };
+        let all = machine(Acceleration::Counting, wiring)
+            .arguments()
+            .join(" ");
+        assert!(!all.contains("virtio") && !all.contains("socket"), "{all}");
+        assert!(all.contains("-serial chardev:console") && all.contains("-serial chardev:control"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 mod cpio;
 mod programs;
 
-pub use programs::{build as build_programs, Programs};
+pub use programs::build as build_programs;
 
 use crate::ctx::Ctx;
 use crate::error::Fatal;
