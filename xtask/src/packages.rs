@@ -24,6 +24,32 @@ const PROGRAMS: [(&str, &[&str]); 11] = [
     ("binutils", &["ld"]),
 ];
 
+/// What building and booting a kernel takes on Debian.
+const USUAL: [&str; 22] = [
+    "make",
+    "bc",
+    "bison",
+    "flex",
+    "libelf-dev",
+    "libssl-dev",
+    "cpio",
+    "zstd",
+    "kmod",
+    "dwarves",
+    "gcc",
+    "libc6-dev",
+    "git",
+    "xz-utils",
+    "perl",
+    "rustc-web",
+    "rust-web-src",
+    "clang-22",
+    "lld-22",
+    "llvm-22",
+    "libclang-22-dev",
+    "qemu-system-x86",
+];
+
 /// Sees to it that the packages are installed.
 pub fn ensure(ctx: &Ctx, wanted: &[&str]) -> anyhow::Result<()> {
     if !debian() {
@@ -38,11 +64,7 @@ pub fn ensure(ctx: &Ctx, wanted: &[&str]) -> anyhow::Result<()> {
         return Ok(());
     }
     if !root() {
-        let text = format!(
-            "as root: apt-get install --no-install-recommends {}",
-            missing.join(" ")
-        );
-        return Err(Fatal::Setup(format!("packages are missing; {text}")).into());
+        return Err(Fatal::Setup(command_for(&missing)).into());
     }
     if missing.iter().any(|name| candidate(name).is_none()) {
         update(ctx)?;
@@ -57,6 +79,18 @@ pub fn ensure(ctx: &Ctx, wanted: &[&str]) -> anyhow::Result<()> {
         install(ctx, &missing)?;
     }
     Ok(())
+}
+
+/// What to tell who may not install packages: one command for all that the usual commands will
+/// ask for, not only for what is missing at this step.
+fn command_for(missing_now: &[&str]) -> String {
+    let mut names = missing_now.to_vec();
+    let later = missing(&USUAL)
+        .into_iter()
+        .filter(|name| candidate(name).is_some());
+    names.extend(later.filter(|name| !missing_now.contains(name)));
+    let names = names.join(" ");
+    format!("packages are missing; as root: apt-get install --no-install-recommends {names}")
 }
 
 /// Whether the package is installed or can be.
