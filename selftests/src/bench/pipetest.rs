@@ -50,11 +50,13 @@ impl Pipes {
         self.pipes.iter().map(|p| p.0.raw()).collect()
     }
 
-    /// The i-th active pipe of a round: evenly spread, another set each round.
+    /// The i-th active pipe of a round: evenly spread, and another set each round, so that a
+    /// few rounds are as good a sample as many.
     #[inline]
     fn nth(&self, round: usize, i: usize) -> &(Fd, Fd) {
-        let n = self.pipes.len();
-        &self.pipes[(i * (n / self.active) + round) % n]
+        const PRIME: usize = 6151;
+        let step = self.pipes.len() / self.active;
+        &self.pipes[i * step + round * PRIME % step]
     }
 
     #[inline]
