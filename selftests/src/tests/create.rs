@@ -139,7 +139,8 @@ fn no_descriptors_for_the_whole_system() {
             libc::ENFILE,
         );
     });
-    if std::fs::write(FILE, "1").is_err() {
+    // None at all: the kernel's count is not exact enough for a small number.
+    if std::fs::write(FILE, "0").is_err() {
         drop(child);
         skip("fs.file-max cannot be set");
     }

@@ -490,7 +490,10 @@ fn errors_change_nothing() {
     put(&w, b"x");
     let null = open("/dev/null", libc::O_RDONLY);
     for op in EVERY_OP {
-        let _ = q.try_ctl(op, r.raw(), NVAL);
+        // DEL has no use for events, and may ignore what is wrong with them.
+        if op != EP_CTL_DEL {
+            let _ = q.try_ctl(op, r.raw(), NVAL);
+        }
         let _ = q.try_ctl(op, -1, IN);
         let _ = q.try_ctl(op, null.raw(), IN);
         let _ = q.try_ctl(op, q.raw(), IN);
