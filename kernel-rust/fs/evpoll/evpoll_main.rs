@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! evpoll: event queues that are mapped into the process that waits.
+//!
+//! A queue watches descriptors. When something happens to one of them, whoever makes it happen
+//! writes an event into the queue's memory, which is mapped read-only into the process that waits;
+//! waiting hands out what has been written, and costs the same for one event as for a thousand.
+//! The design is that of the 2002 sys_epoll patch, on its file callback list (`fs/fcblist.c`).
+//!
+//! - [`queue`]: the queue, its locks, `evpoll_ctl` and `evpoll_wait`;
+//! - [`watch`]: a watched descriptor, and what its producers call;
+//! - [`map`]: the memory of the events and its mapping into processes;
+//! - [`buffer`], [`interest`]: the state machines of the double buffer and of the interest table,
+//!   which make no kernel calls and are also compiled and tested outside of the kernel.
+//!
+//! # Locking
+//!
+//! From the outside in:
+//!
+//! - `Queue::ctl`, a mutex: the interest table. Whoever adds, changes or removes a watch holds it
+//!   throughout, and it makes sure of who frees a watch: the one who takes it out of the table.
+//!   User memory is never touched with it held, as pipes hold `pipe->mutex`, which is taken below
+//!   it, while they fault.
+//! - `Queue::memory`, a mutex: the pages and the list of mappings. Also taken below `mmap_lock`, by
+//!   faults and when a mapping comes or goes; nothing but allocations happens with it held.
+//! - `fcb_head.lock`, a spinlock of the event source: taken by the producer and to add, change and
+//!   remove a callback.
+//! - `Queue::state`, the spinlock of the queue's wait queue: the double buffer and the slots of all
+//!   watches. Taken with interrupts off, in any context. Those who poll the queue are woken with it
+//!   held, as everywhere.
+//!
+//! # Lifetimes
+//!
+//! - The queue is reference counted: by its file, by the file of its pages (which is what a
+//!   mapping refers to), and by each of its watches.
+//! - `release` of the queue's file breaks the circle: it frees all watches, unmaps what
+//!   evpoll itself has mapped and drops the file of the pages. What may be left then is a buffer
+//!   that a program mapped by itself.
+//! - A watch does not keep the watched file alive. It is freed by whoever takes it out of the
+//!   table: `EP_CTL_DEL`, the last close of the watched file, or the release of the queue.
+//!
+//! # Removal
+//!
+//! Three may want to remove a watch at the same moment. All hold `Queue::ctl` of its queue, and
+//! look it up in the table first. For a queue that is being released the table is empty. For a
+//! file that is being closed, `__fput` gets the queue's reference from the watch while the file's
+//! list is locked, and the watch on it; then it asks the queue to remove the watch of that file and
+//! that number, which it finds only if nobody else has removed it. So nobody follows a pointer to a
+//! watch but from the table with `ctl` held or from the list with the list locked, and a watch is
+//! taken off the list before it is freed.
+//!
+//! Once `EP_CTL_DEL` has returned, no wait delivers the watch: its callback is off the list, and the
+//! event that was pending is taken back under `Queue::state`.
+//!
+//! # No lost events
+//!
+//! A watch is on the list before `->poll()` is called, at `EP_CTL_ADD` and `EP_CTL_MOD`, whatever
+//! is done with the answer. What happened before is in the answer, what happens after is an event
+//! (ORDERING in `fs/fcblist.c`). A wait flips the halves under the same lock that an event is
+//! written under, so each event is in one half or the other.
+
+mod buffer;
+mod interest;
+mod map;
+mod queue;
+mod watch;
+
+use kernel::{
+    bindings,
+    error::from_result,
+    ffi::{
+        c_int,
+        c_uint,
+        c_void, //
+    },
+    fs::File,
+    prelude::*, //
+};
+
+/// For the `pr_*` macros.
+const __LOG_PREFIX: &[u8] = b"evpoll\0";
+
+/// `evpoll_create(2)`.
+#[export]
+pub extern "C" fn evpoll_do_create(maxfds: c_int, flags: c_uint) -> c_int {
+    from_result(|| {
+        let maxfds = u32::try_from(maxfds).map_err(|_| EINVAL)?;
+        queue::create(maxfds, flags)
+    })
+}
+
+/// `evpoll_ctl(2)`.
+///
+/// # Safety
+///
+/// The caller holds references to both files, which are valid.
+#[export]
+pub unsafe extern "C" fn evpoll_do_ctl(
+    queue: *mut bindings::file,
+    op: c_int,
+    file: *mut bindings::file,
+    fd: c_int,
+    events: c_uint,
+) -> c_int {
+    // SAFETY: By the safety requirements; the caller does not use the file positions.
+    let (queue, file) = unsafe { (File::from_raw_file(queue), File::from_raw_file(file)) };
+    from_result(|| {
+        let op = queue::Op::try_from(op)?;
+        queue::ctl(queue, op, file, fd, events)?;
+        Ok(0)
+    })
+}
+
+/// `evpoll_wait(2)`.
+///
+/// # Safety
+///
+/// The caller holds a reference to the file, which is valid.
+#[export]
+pub unsafe extern "C" fn evpoll_do_wait(
+    queue: *mut bindings::file,
+    events: *mut c_void,
+    compat: bool,
+    timeout_ms: c_int,
+) -> c_int {
+    // SAFETY: By the safety requirements; the caller does not use the file position.
+    let queue = unsafe { File::from_raw_file(queue) };
+    from_result(|| {
+        let events = map::PointerVariable::new(events, compat);
+        queue::wait(queue, events, timeout_ms)
+    })
+}

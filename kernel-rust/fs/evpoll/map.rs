@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of the events, and its mapping into processes.
+//!
+//! A queue has two halves of `Queue::pages` pages each, mapped one behind the other. A page is
+//! allocated, in both halves, when a watch is added that may need it, or when user space touches
+//! it. It stays until the queue and all its mappings are gone.
+//!
+//! A mapping is read-only for good, is never inherited, and can only be removed as a whole. It
+//! refers to a file of its own, [`PagesFile`], and not to the queue's, so that it does not keep the
+//! queue from being released.
+
+use crate::{
+    buffer::{
+        Entry,
+        Storage, //
+    },
+    queue::{
+        Queue,
+        QueueFile, //
+    },
+};
+use kernel::{
+    bindings,
+    error::to_result,
+    ffi::{
+        c_int,
+        c_ulong,
+        c_void, //
+    },
+    fs::{
+        anon_inode::{
+            self,
+            AnonFile,
+            FileOperations, //
+        },
+        File, //
+    },
+    mm::virt::VmaNew,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        ArcBorrow, //
+    }, //
+};
+
+/// Entries on a page.
+pub(crate) const ENTRIES_PER_PAGE: u32 = (PAGE_SIZE / size_of::<Entry>()) as u32;
+
+/// The same page of both halves: kernel addresses, 0 if there is none yet.
+type Pair = [usize; 2];
+
+/// The pages of both halves, by number.
+///
+/// # Invariants
+///
+/// The addresses are those of pages that the directory owns, or 0. The pages before `complete` are
+/// all there.
+pub(crate) struct Directory {
+    pairs: KVVec<Pair>,
+    complete: u32,
+}
+
+impl Directory {
+    pub(crate) const fn new() -> Self {
+        Self {
+            pairs: KVVec::new(),
+            complete: 0,
+        }
+    }
+
+    /// The number of entries that there is memory for, from the first one on.
+    pub(crate) fn capacity(&self) -> u32 {
+        self.complete.wrapping_mul(ENTRIES_PER_PAGE)
+    }
+
+    fn page(&self, page: usize) -> Option<Pair> {
+        self.pairs
+            .get(page)
+            .copied()
+            .filter(|pair| pair.iter().all(|&address| address != 0))
+    }
+
+    #[inline]
+    fn entry(&self, half: usize, index: u32) -> Option<*mut u64> {
+        let pair = self.pairs.get((index / ENTRIES_PER_PAGE) as usize)?;
+        let page = *pair.get(half)?;
+        if page == 0 {
+            return None;
+        }
+        Some((page as *mut u64).wrapping_add((index % ENTRIES_PER_PAGE) as usize))
+    }
+}
+
+impl Storage for Directory {
+    #[inline]
+    fn load(&self, half: usize, index: u32) -> Entry {
+        let raw = match self.entry(half, index) {
+            // SAFETY: An address within a page that the directory owns. User space can only read.
+            Some(entry) => unsafe { entry.read_volatile() },
+            None => 0,
+        };
+        // SAFETY: Any 8 bytes are an `Entry`.
+        unsafe { core::mem::transmute::<u64, Entry>(raw) }
+    }
+
+    #[inline]
+    fn store(&mut self, half: usize, index: u32, entry: Entry) {
+        if let Some(place) = self.entry(half, index) {
+            // SAFETY: An `Entry` is 8 bytes without padding.
+            let raw = unsafe { core::mem::transmute::<Entry, u64>(entry) };
+            // SAFETY: An address within a page that the directory owns. User space may read it at
+            // any time, so it is written as a whole, and not through a reference.
+            unsafe { place.write_volatile(raw) };
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        for &page in self.pairs.iter().flatten() {
+            free_page(page);
+        }
+    }
+}
+
+fn alloc_page() -> Result<usize> {
+    // SAFETY: May be called where it may sleep.
+    let page = unsafe {
+        bindings::get_free_pages_noprof(
+            bindings::GFP_KERNEL_ACCOUNT | bindings::__GFP_ZERO,
+            0, // Order.
+        )
+    };
+    if page == 0 {
+        Err(ENOMEM)
+    } else {
+        Ok(page)
+    }
+}
+
+fn free_page(page: usize) {
+    if page != 0 {
+        // SAFETY: `page` was allocated by `alloc_page`, with order 0. If it is mapped still, the
+        // mapping has a reference of its own.
+        unsafe { bindings::free_pages(page, 0) };
+    }
+}
+
+/// A mapping into an address space.
+struct Mapping {
+    mm: *mut bindings::mm_struct,
+    start: usize,
+    /// Made by evpoll, not by the program.
+    own: bool,
+}
+
+// SAFETY: `mm` is only compared, and followed where that is argued.
+unsafe impl Send for Mapping {}
+
+/// What `Queue::memory` protects.
+pub(crate) struct Memory {
+    /// All mappings. An element's `mm` is valid: it is removed before the VMA is gone.
+    mappings: KVec<Mapping>,
+    /// What a mapping refers to. `None` once the queue was released.
+    file: Option<ARef<File>>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self {
+            mappings: KVec::new(),
+            file: None,
+        }
+    }
+}
+
+/// Which mapping a wait is to use, as long as the process is the same: a copy of an element of
+/// [`Memory::mappings`].
+#[derive(Clone, Copy)]
+pub(crate) struct LastMapping {
+    mm: *mut bindings::mm_struct,
+    start: usize,
+}
+
+// SAFETY: `mm` is only compared.
+unsafe impl Send for LastMapping {}
+
+impl LastMapping {
+    pub(crate) const NONE: Self = Self {
+        mm: core::ptr::null_mut(),
+        start: 0,
+    };
+
+    /// Where the queue is mapped in the current process, if that is known.
+    #[inline]
+    pub(crate) fn start(&self) -> Option<usize> {
+        (self.mm == current_mm()).then_some(self.start)
+    }
+}
+
+#[inline]
+fn current_mm() -> *mut bindings::mm_struct {
+    // SAFETY: The current task is valid, and its `mm` does not change under it.
+    unsafe { (*bindings::get_current()).mm }
+}
+
+impl Queue {
+    /// The size of a half in bytes.
+    #[inline]
+    pub(crate) fn half_size(&self) -> usize {
+        (self.pages as usize).wrapping_mul(PAGE_SIZE)
+    }
+
+    fn map_size(&self) -> usize {
+        self.half_size().wrapping_mul(2)
+    }
+
+    /// Makes the file that mappings refer to.
+    pub(crate) fn init_memory(self: ArcBorrow<'_, Self>) -> Result {
+        let file = anon_inode::getfile::<PagesFile>(self.into(), bindings::O_RDONLY)?;
+        self.memory.lock().file = Some(file);
+        Ok(())
+    }
+
+    /// Allocates the page, in both halves, if it is not there. Process context, may sleep.
+    fn commit_page(&self, page: usize) -> Result<Pair> {
+        // Nobody else changes the directory.
+        let _memory = self.memory.lock();
+
+        let pairs = {
+            let state = self.state.lock();
+            if let Some(pair) = state.directory.page(page) {
+                return Ok(pair);
+            }
+            state.directory.pairs.len()
+        };
+        let mut larger = KVVec::new();
+        if page >= pairs {
+            let len = (page + 1).max(2 * pairs).min(self.pages as usize);
+            larger.resize(len, [0; 2], GFP_KERNEL_ACCOUNT)?;
+        }
+        let first = alloc_page()?;
+        let pair = [first, alloc_page().inspect_err(|_| free_page(first))?];
+
+        let mut state = self.state.lock();
+        let directory = &mut state.directory;
+        if page >= pairs {
+            for (to, from) in larger.iter_mut().zip(directory.pairs.iter()) {
+                *to = *from;
+            }
+            core::mem::swap(&mut directory.pairs, &mut larger);
+        }
+        if let Some(place) = directory.pairs.get_mut(page) {
+            *place = pair;
+        }
+        while directory.page(directory.complete as usize).is_some() {
+            directory.complete += 1;
+        }
+        drop(state);
+        // What the directory was before, freed without the lock.
+        drop(larger);
+        Ok(pair)
+    }
+
+    /// Allocates one more page of entries. Fails with `ENOMEM`, or `E2BIG` if there are all.
+    pub(crate) fn commit_more(&self) -> Result {
+        let page = self.state.lock().directory.complete;
+        if page >= self.pages {
+            return Err(E2BIG);
+        }
+        self.commit_page(page as usize).map(|_| ())
+    }
+
+    /// Maps the queue into the current process, if it is not, and has the next wait know where.
+    ///
+    /// Process context, with no lock held.
+    pub(crate) fn ensure_mapped(&self) -> Result {
+        let mm = current_mm();
+        loop {
+            let file = {
+                let memory = self.memory.lock();
+                if let Some(mapping) = memory.mappings.iter().find(|mapping| mapping.mm == mm) {
+                    self.state.lock().mapping = LastMapping {
+                        mm,
+                        start: mapping.start,
+                    };
+                    return Ok(());
+                }
+                memory.file.clone().ok_or(EBADF)?
+            };
+            // SAFETY: The file is valid; no lock is held.
+            let address = unsafe {
+                bindings::vm_mmap(
+                    file.as_ptr(),
+                    0,
+                    self.map_size(),
+                    bindings::PROT_READ as c_ulong,
+                    bindings::MAP_SHARED as c_ulong,
+                    0,
+                )
+            };
+            // What is in the last 4095 bytes of the address space is an error.
+            if (address as isize) < 0 && address as isize >= -(bindings::MAX_ERRNO as isize) {
+                return Err(Error::from_errno(address as c_int));
+            }
+        }
+    }
+
+    /// The queue is being released: removes the mappings that evpoll made, in all processes, and
+    /// gives up the file. Process context, with no lock held.
+    pub(crate) fn unmap_all(&self) {
+        let Some(file) = self.memory.lock().file.take() else {
+            return;
+        };
+        loop {
+            let found = {
+                let mut memory = self.memory.lock();
+                memory.mappings.iter_mut().find_map(|mapping| {
+                    if !mapping.own {
+                        return None;
+                    }
+                    // Once is enough: one that is on its way out removes the mapping itself.
+                    mapping.own = false;
+                    // SAFETY: By the invariants of `mappings` `mm` is valid.
+                    unsafe { bindings::mmget_not_zero(mapping.mm) }
+                        .then_some((mapping.mm, mapping.start))
+                })
+            };
+            let Some((mm, start)) = found else {
+                break;
+            };
+            // SAFETY: `mmget_not_zero` has made sure of `mm`. The VMA is looked up and compared
+            // with the address space locked: the program may have unmapped it and mapped something
+            // else there.
+            unsafe {
+                bindings::mmap_write_lock(mm);
+                let vma = bindings::vma_lookup(mm, start);
+                if !vma.is_null() && (*vma).vm_file == file.as_ptr() {
+                    // Fails, if at all, for want of memory or because the program has sealed it:
+                    // then the mapping stays until the program ends, as one of its own would.
+                    bindings::do_munmap(mm, start, self.map_size(), core::ptr::null_mut());
+                }
+                bindings::mmap_write_unlock(mm);
+                bindings::mmput(mm);
+            }
+        }
+    }
+
+    /// `mmap` of the queue, or (`own`) of the file of its pages.
+    pub(crate) fn mmap(&self, vma: &VmaNew, own: bool) -> Result {
+        if vma.try_clear_maywrite().is_err() || vma.try_clear_mayexec().is_err() {
+            return Err(EACCES);
+        }
+        if vma.end() - vma.start() != self.map_size() {
+            return Err(EINVAL);
+        }
+        vma.set_dontexpand();
+        vma.set_dontcopy();
+        vma.set_dontdump();
+
+        let vma = vma.as_ptr();
+        let mut memory = self.memory.lock();
+        let file = memory.file.clone().ok_or(EBADF)?;
+        // SAFETY: The VMA is undergoing initial setup, with the address space locked.
+        unsafe {
+            if (*vma).vm_pgoff != 0 {
+                return Err(EINVAL);
+            }
+            memory.mappings.push(
+                Mapping {
+                    mm: (*vma).vm_mm,
+                    start: (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
+                    own,
+                },
+                GFP_KERNEL_ACCOUNT,
+            )?;
+            (*vma).vm_ops = &VM_OPS.0;
+            if !own {
+                bindings::vma_set_file(vma, file.as_ptr());
+            }
+        }
+        Ok(())
+    }
+
+    /// The mapping is going away.
+    fn unmapped(&self, mm: *mut bindings::mm_struct, start: usize) {
+        let mut memory = self.memory.lock();
+        memory
+            .mappings
+            .retain(|mapping| mapping.mm != mm || mapping.start != start);
+        let mut state = self.state.lock();
+        if state.mapping.mm == mm && state.mapping.start == start {
+            state.mapping = LastMapping::NONE;
+        }
+    }
+}
+
+/// The file that mappings refer to. It never gets a descriptor.
+pub(crate) struct PagesFile;
+
+static PAGES_FILE: FileOperations<PagesFile> = FileOperations::new();
+
+impl AnonFile for PagesFile {
+    type Data = Arc<Queue>;
+
+    const NAME: &'static CStr = c"[evpoll-pages]";
+
+    fn operations() -> &'static FileOperations<Self> {
+        &PAGES_FILE
+    }
+
+    fn mmap(queue: ArcBorrow<'_, Queue>, _file: &File, vma: &VmaNew) -> Result {
+        queue.mmap(vma, true)
+    }
+}
+
+/// The operations of a mapping's VMA.
+struct VmOps(bindings::vm_operations_struct);
+
+// SAFETY: They are never changed.
+unsafe impl Sync for VmOps {}
+
+static VM_OPS: VmOps = VmOps(bindings::vm_operations_struct {
+    close: Some(vm_close),
+    may_split: Some(vm_may_split),
+    mremap: Some(vm_mremap),
+    fault: Some(vm_fault),
+    ..pin_init::zeroed()
+});
+
+/// # Safety
+///
+/// `vma` is a valid VMA with the operations `VM_OPS`.
+unsafe fn queue_of<'a>(vma: *mut bindings::vm_area_struct) -> Option<ArcBorrow<'a, Queue>> {
+    // SAFETY: `Queue::mmap` has seen to it that `vm_file` is a `PagesFile`, which the VMA has a
+    // reference to.
+    anon_inode::data_of::<PagesFile>(unsafe { File::from_raw_file((*vma).vm_file) })
+}
+
+unsafe extern "C" fn vm_close(vma: *mut bindings::vm_area_struct) {
+    // SAFETY: The VMA has these operations, and the address space is locked.
+    unsafe {
+        if let Some(queue) = queue_of(vma) {
+            queue.unmapped(
+                (*vma).vm_mm,
+                (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
+            );
+        }
+    }
+}
+
+/// In parts, a mapping would be of no use to a wait.
+unsafe extern "C" fn vm_may_split(_vma: *mut bindings::vm_area_struct, _addr: c_ulong) -> c_int {
+    EINVAL.to_errno()
+}
+
+/// A wait returns addresses.
+unsafe extern "C" fn vm_mremap(_vma: *mut bindings::vm_area_struct) -> c_int {
+    EINVAL.to_errno()
+}
+
+unsafe extern "C" fn vm_fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+    // SAFETY: The VMA has these operations, and stays as it is during the fault.
+    let (queue, offset) = unsafe {
+        let fault = &(*vmf).__bindgen_anon_1;
+        (queue_of(fault.vma), fault.pgoff)
+    };
+    let Some(queue) = queue else {
+        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+    };
+    let pages = queue.pages as usize;
+    let (half, page) = (offset / pages, offset % pages);
+    let Ok(pair) = queue.commit_page(page) else {
+        return bindings::vm_fault_reason_VM_FAULT_OOM;
+    };
+    let Some(&address) = pair.get(half) else {
+        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+    };
+    // SAFETY: The page belongs to the queue, which the VMA keeps alive.
+    unsafe {
+        let page = bindings::virt_to_page(address as *const c_void);
+        bindings::get_page(page);
+        (*vmf).page = page;
+    }
+    0
+}
+
+/// Not to be confused with the [`PagesFile`]: this one is what the program has.
+impl QueueFile {
+    pub(crate) fn map(queue: &Queue, vma: &VmaNew) -> Result {
+        queue.mmap(vma, false)
+    }
+}
+
+/// Where a wait stores the address of the events: a variable of the program, of the size of its
+/// pointers.
+pub(crate) struct PointerVariable {
+    address: *mut c_void,
+    compat: bool,
+}
+
+impl PointerVariable {
+    pub(crate) fn new(address: *mut c_void, compat: bool) -> Self {
+        Self { address, compat }
+    }
+
+    /// Stores the address, if that takes no page fault. Any context.
+    #[inline]
+    pub(crate) fn try_store(&self, value: usize) -> bool {
+        // SAFETY: It is safe to pass any address.
+        let ret = unsafe {
+            if self.compat {
+                let Ok(value) = u32::try_from(value) else {
+                    return false;
+                };
+                bindings::put_user_u32_nofault(value, self.address.cast())
+            } else {
+                bindings::put_user_u64_nofault(value as u64, self.address.cast())
+            }
+        };
+        ret == 0
+    }
+
+    /// Stores the address. Process context, sleeps.
+    pub(crate) fn store(&self, value: usize) -> Result {
+        to_result(
+            // SAFETY: It is safe to pass any address.
+            unsafe {
+                if self.compat {
+                    let value = u32::try_from(value).map_err(|_| EFAULT)?;
+                    bindings::put_user_u32(value, self.address.cast())
+                } else {
+                    bindings::put_user_u64(value as u64, self.address.cast())
+                }
+            },
+        )
+    }
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files that have no inode of their own, and the operations that they are made of.
+//!
+//! C header: [`include/linux/anon_inodes.h`](srctree/include/linux/anon_inodes.h)
+
+use crate::{
+    bindings,
+    error::{
+        from_err_ptr,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    ffi::c_int,
+    fs::File,
+    mm::virt::VmaNew,
+    prelude::*,
+    seq_file::SeqFile,
+    sync::{
+        aref::ARef,
+        poll::PollTable, //
+    },
+    types::ForeignOwnable, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+
+/// A kind of file that lives on the anonymous inode.
+pub trait AnonFile: Sized + 'static {
+    /// What a file of this kind owns.
+    type Data: ForeignOwnable + Send + Sync;
+
+    /// How the file shows in `/proc/PID/fd`: `anon_inode:` and this.
+    const NAME: &'static CStr;
+
+    /// The one table of operations of files of this kind, by which they are known:
+    /// `static OPERATIONS: FileOperations<…> = FileOperations::new();`.
+    fn operations() -> &'static FileOperations<Self>;
+
+    /// The last reference to the file is gone. Process context, may sleep.
+    fn release(data: Self::Data) {
+        drop(data);
+    }
+
+    /// What `poll()` reports. Process context; must not sleep.
+    fn poll(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _table: PollTable<'_>,
+    ) -> u32 {
+        bindings::POLLIN | bindings::POLLOUT | bindings::POLLRDNORM | bindings::POLLWRNORM
+    }
+
+    /// The file is to be mapped. Called with the lock of the address space held for writing.
+    fn mmap(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _vma: &VmaNew,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes the file's part of `/proc/PID/fdinfo/FD`. Process context, may sleep.
+    fn show_fdinfo(_data: <Self::Data as ForeignOwnable>::Borrowed<'_>, _m: &SeqFile) {}
+}
+
+/// The `file_operations` of a kind of file.
+///
+/// # Invariants
+///
+/// A file with these operations was made by [`getfile`]: its private data is a `T::Data`.
+#[repr(transparent)]
+pub struct FileOperations<T>(bindings::file_operations, PhantomData<fn() -> T>);
+
+// SAFETY: The operations are never changed.
+unsafe impl<T> Sync for FileOperations<T> {}
+
+impl<T: AnonFile> FileOperations<T> {
+    /// Creates the table of operations.
+    #[expect(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        // INVARIANT: Nothing but `getfile` gives the table to a file.
+        Self(
+            bindings::file_operations {
+                release: Some(Self::release),
+                poll: Some(Self::poll),
+                mmap: Some(Self::mmap),
+                show_fdinfo: Some(Self::show_fdinfo),
+                llseek: Some(bindings::noop_llseek),
+                ..pin_init::zeroed()
+            },
+            PhantomData,
+        )
+    }
+
+    /// # Safety
+    ///
+    /// `file` is a valid file with these operations, which is not being released.
+    unsafe fn data<'a>(file: *mut bindings::file) -> <T::Data as ForeignOwnable>::Borrowed<'a> {
+        // SAFETY: By the invariants `private_data` comes from `into_foreign` in `getfile`, and is
+        // taken back only in `release`.
+        unsafe { <T::Data as ForeignOwnable>::borrow((*file).private_data) }
+    }
+
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: As in `data`; nobody has a reference to the file any more, so nothing is
+        // borrowed.
+        T::release(unsafe { <T::Data as ForeignOwnable>::from_foreign((*file).private_data) });
+        0
+    }
+
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        wait: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: `->poll()` is called with a valid file with these operations.
+        let data = unsafe { Self::data(file) };
+        // SAFETY: Likewise; the caller has no use for the file position.
+        let file = unsafe { File::from_raw_file(file) };
+        // SAFETY: The table is valid, or null, for the duration of the call.
+        T::poll(data, file, unsafe { PollTable::from_raw(wait) })
+    }
+
+    unsafe extern "C" fn mmap(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: `->mmap()` is called with a valid file with these operations.
+        let data = unsafe { Self::data(file) };
+        // SAFETY: Likewise; the caller has no use for the file position.
+        let file = unsafe { File::from_raw_file(file) };
+        // SAFETY: The VMA is undergoing initial setup.
+        match T::mmap(data, file, unsafe { VmaNew::from_raw(vma) }) {
+            Ok(()) => 0,
+            Err(err) => err.to_errno(),
+        }
+    }
+
+    unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
+        // SAFETY: `->show_fdinfo()` is called with a valid file with these operations.
+        let data = unsafe { Self::data(file) };
+        // SAFETY: The seq file is this call's.
+        T::show_fdinfo(data, unsafe { SeqFile::from_raw(m) });
+    }
+}
+
+/// Makes a file that owns `data`.
+///
+/// `flags` are `O_RDONLY`, `O_WRONLY` or `O_RDWR`, and `O_NONBLOCK`. Process context, may sleep.
+pub fn getfile<T: AnonFile>(data: T::Data, flags: u32) -> Result<ARef<File>> {
+    let data = data.into_foreign();
+    // SAFETY: The name and the operations live forever.
+    let file = from_err_ptr(unsafe {
+        bindings::anon_inode_getfile(
+            T::NAME.as_char_ptr(),
+            &T::operations().0,
+            data,
+            flags as c_int,
+        )
+    });
+    match file {
+        Ok(file) => Ok(
+            // SAFETY: `anon_inode_getfile` returned a new reference, which is not null.
+            unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast::<File>())) },
+        ),
+        Err(err) => {
+            // SAFETY: The file that was to own the data was not made.
+            drop(unsafe { <T::Data as ForeignOwnable>::from_foreign(data) });
+            Err(err)
+        }
+    }
+}
+
+/// Returns what `file` owns if it is of kind `T`.
+#[inline]
+pub fn data_of<T: AnonFile>(file: &File) -> Option<<T::Data as ForeignOwnable>::Borrowed<'_>> {
+    // SAFETY: A file's operations do not change, once it is open.
+    let operations = unsafe { (*file.as_ptr()).f_op };
+    if !core::ptr::eq(operations, &T::operations().0) {
+        return None;
+    }
+    // SAFETY: The file has these operations, and the caller has a reference to it.
+    Some(unsafe { FileOperations::<T>::data(file.as_ptr()) })
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! File callback lists: being called back when something happens to a file.
+//!
+//! C header: [`include/linux/fcblist.h`](srctree/include/linux/fcblist.h)
+
+use crate::{
+    bindings,
+    error::to_result,
+    ffi::c_void,
+    fs::File,
+    prelude::*,
+    sync::Arc,
+    types::Opaque, //
+};
+use core::{
+    marker::{
+        PhantomData,
+        PhantomPinned, //
+    },
+    mem::offset_of,
+    ops::Deref, //
+};
+
+/// What is called back.
+pub trait FileCallback: Send + Sync + Sized + 'static {
+    /// Whoever the callback belongs to.
+    type Owner: Send + Sync + 'static;
+
+    /// `events` happened to the file, some of those that the callback was added with.
+    ///
+    /// Called in any context, with the list locked and interrupts off; calls for one file do not
+    /// overlap.
+    ///
+    /// # Safety
+    ///
+    /// Only called with interrupts off.
+    unsafe fn notify(this: &Callback<Self>, events: u32);
+
+    /// The file is being closed: returns the owner, for [`release`](Self::release). Called like
+    /// [`notify`](Self::notify).
+    fn pin(&self) -> Arc<Self::Owner>;
+
+    /// The file is being closed: drops the callback that was made for the file at this address
+    /// with this `id`, unless that has happened already. Process context, may sleep.
+    fn release(owner: Arc<Self::Owner>, file: usize, id: u32);
+}
+
+/// A callback, with the data that it is called with.
+///
+/// Is removed when it is dropped. The owner must drop it when [`FileCallback::release`] asks for
+/// it; closing the file waits for that.
+///
+/// # Invariants
+///
+/// `fcb.head` is null if the callback is not on a list. Otherwise `file_notify_addcb` succeeded
+/// for it, and the list's head is valid: it lives longer than the file, which is not released
+/// before the callback is removed.
+#[repr(C)]
+#[pin_data(PinnedDrop)]
+pub struct Callback<T: FileCallback> {
+    #[pin]
+    fcb: Opaque<bindings::fcb_struct>,
+    data: T,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+// SAFETY: The list has a lock of its own, and `T` is `Send`.
+unsafe impl<T: FileCallback> Send for Callback<T> {}
+// SAFETY: The list has a lock of its own, and `T` is `Sync`.
+unsafe impl<T: FileCallback> Sync for Callback<T> {}
+
+impl<T: FileCallback> Callback<T> {
+    const OPS: bindings::fcb_ops = bindings::fcb_ops {
+        notify: Some(Self::notify),
+        pin: Some(Self::pin),
+        release: Some(Self::release),
+    };
+
+    /// Constructs a new initialiser. `id` is passed to [`FileCallback::release`].
+    pub fn new(data: T, id: u32) -> impl PinInit<Self> {
+        // INVARIANT: `head` is null.
+        pin_init!(Self {
+            // SAFETY: `place` is valid for writes.
+            fcb <- Opaque::ffi_init(|place: *mut bindings::fcb_struct| unsafe {
+                place.write(pin_init::zeroed());
+                (*place).ops = const { &Self::OPS };
+                (*place).id = id;
+            }),
+            data,
+            _pin: PhantomPinned,
+        })
+    }
+
+    /// Asks to be called back for `events` of `file`.
+    ///
+    /// Afterwards the caller should call [`poll_now`]: for the state at this moment, and because
+    /// many a producer only tells of the end of a condition that somebody met.
+    ///
+    /// Process context, may sleep. Fails with `EPERM` for files that do not tell of their events,
+    /// with `EBUSY` if it was added before.
+    pub fn add(self: Pin<&mut Self>, file: &File, events: u32) -> Result {
+        let fcb = self.fcb.get();
+        // SAFETY: `fcb` is valid, and `&mut` means that nobody else uses it; if it is on a list,
+        // `head` does not change.
+        if !unsafe { (*fcb).head }.is_null() {
+            return Err(EBUSY);
+        }
+        // SAFETY: `fcb` is valid and stays where it is until it is dropped, which removes it.
+        // `ops` and `id` are set.
+        let added = to_result(unsafe { bindings::file_notify_addcb(file.as_ptr(), fcb, events) });
+        if added.is_err() {
+            // INVARIANT: It is not on a list.
+            // SAFETY: As above.
+            unsafe { (*fcb).head = core::ptr::null_mut() };
+        }
+        added
+    }
+
+    /// Changes the events. Returns when no call with another one is running. Any context.
+    pub fn modify(&self, events: u32) {
+        let fcb = self.fcb.get();
+        // SAFETY: By the type invariants the callback is on a list if `head` is not null; `head`
+        // only changes through `&mut`.
+        unsafe {
+            if !(*fcb).head.is_null() {
+                bindings::file_notify_modcb(fcb, events);
+            }
+        }
+    }
+
+    /// Removes the callback from the list, if it is on one. Returns when it is not running, and it
+    /// will not be called again. Any context.
+    pub fn remove(self: Pin<&mut Self>) {
+        let fcb = self.fcb.get();
+        // SAFETY: By the type invariants, the callback is on a list if `head` is not null.
+        unsafe {
+            if !(*fcb).head.is_null() {
+                bindings::file_notify_delcb(fcb);
+                // INVARIANT: It is not on a list any more.
+                (*fcb).head = core::ptr::null_mut();
+            }
+        }
+    }
+
+    /// The address of the file that the callback was added for, 0 if there is none.
+    #[inline]
+    pub fn file(&self) -> usize {
+        // SAFETY: `file` only changes through `&mut`.
+        unsafe { (*self.fcb.get()).file as usize }
+    }
+
+    /// The `id` that it was made with.
+    #[inline]
+    pub fn id(&self) -> u32 {
+        // SAFETY: `id` does not change.
+        unsafe { (*self.fcb.get()).id }
+    }
+
+    /// # Safety
+    ///
+    /// `fcb` is part of a `Callback<T>` that is on a list whose lock is held.
+    unsafe fn from_fcb<'a>(fcb: *mut bindings::fcb_struct) -> &'a Self {
+        const { assert!(offset_of!(Self, fcb) == 0) };
+        // SAFETY: `fcb` is the first field; dropping the callback takes the lock.
+        unsafe { &*fcb.cast::<Self>() }
+    }
+
+    unsafe extern "C" fn notify(fcb: *mut bindings::fcb_struct, events: bindings::__poll_t) {
+        // SAFETY: The list's lock is held, with interrupts off.
+        unsafe { T::notify(Self::from_fcb(fcb), events) }
+    }
+
+    unsafe extern "C" fn pin(fcb: *mut bindings::fcb_struct) -> *mut c_void {
+        // SAFETY: The list's lock is held.
+        Arc::into_raw(unsafe { Self::from_fcb(fcb) }.data.pin())
+            .cast_mut()
+            .cast()
+    }
+
+    unsafe extern "C" fn release(owner: *mut c_void, file: *mut bindings::file, id: u32) {
+        // SAFETY: `owner` is what `pin` returned, and is released once.
+        let owner = unsafe { Arc::from_raw(owner.cast::<T::Owner>()) };
+        T::release(owner, file as usize, id);
+    }
+}
+
+impl<T: FileCallback> Deref for Callback<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+#[pinned_drop]
+impl<T: FileCallback> PinnedDrop for Callback<T> {
+    fn drop(self: Pin<&mut Self>) {
+        self.remove();
+    }
+}
+
+/// Calls `->poll()` of `file`, without waiting, as somebody who is interested in `events`.
+///
+/// Process context, may sleep.
+pub fn poll_now(file: &File, events: u32) -> u32 {
+    let mut table = bindings::poll_table_struct {
+        _qproc: None,
+        _key: events,
+    };
+    // SAFETY: The file and the table are valid for the duration of the call.
+    unsafe { bindings::vfs_poll(file.as_ptr(), &mut table) }
+}
+
+/// Keeps the hooks switched on that callbacks are called from.
+///
+/// Has to exist while there are callbacks. Switching on may sleep.
+pub struct HooksEnabled(PhantomData<()>);
+
+impl HooksEnabled {
+    /// Switches the hooks on, on all CPUs. Process context, may sleep.
+    #[expect(clippy::new_without_default)]
+    pub fn new() -> Self {
+        // SAFETY: May be called in process context.
+        unsafe { bindings::file_notify_get() };
+        Self(PhantomData)
+    }
+}
+
+impl Drop for HooksEnabled {
+    fn drop(&mut self) {
+        // SAFETY: Pairs with `file_notify_get` in `new`.
+        unsafe { bindings::file_notify_put() };
+    }
+}
