@@ -38,6 +38,11 @@ impl Workbench {
             }
         }
         bench.git(&["init", "-q", "-b", "series"])?;
+        // They decide what a hunk's first line says, as in a full tree.
+        let attributes = pristine.dir.join(".gitattributes");
+        if attributes.is_file() {
+            bench.lay(&attributes, Path::new(".git/info/attributes"))?;
+        }
         bench.git(&["add", "-A", "-f"])?;
         let subject = format!("Linux {}", bench.version);
         bench.git(&["commit", "-q", "--allow-empty", "-m", &subject])?;
