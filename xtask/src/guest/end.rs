@@ -72,6 +72,9 @@ impl Outcome {
 
     /// The console's last lines and where the rest is.
     fn excerpt(&self) -> String {
+        if self.last.is_empty() {
+            return String::new();
+        }
         let lines: String = self
             .last
             .iter()

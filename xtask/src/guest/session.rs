@@ -72,7 +72,8 @@ pub fn run(
 
     let (sender, events) = sync_channel(16);
     let signals = sender.clone();
-    let _taken = Taken::start(move |signal| signals.send(Event::Signal(signal)).is_ok());
+    let _taken = Taken::start(move |signal| signals.send(Event::Signal(signal)).is_ok())
+        .context("Failed to take in signals")?;
     let wires = Wires::new(kind(boot)).context("Failed to make the sockets to the guest")?;
     let machine = boot.machine(acceleration, archive, wires.wiring());
     let arguments = machine.arguments();

@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 
 /// Lines kept for an error message.
-const LAST: usize = 20;
+const LAST: usize = 30;
 /// A report longer than this is cut.
 const REPORT: usize = 80;
 /// Reports kept; a storm of them adds nothing.
 const REPORTS: usize = 20;
 
 /// How a line that starts a report begins, after its time stamp.
-const STARTS: [&str; 19] = [
+const STARTS: [&str; 20] = [
     "BUG: ",
     "BUG ",
     "WARNING: ",
@@ -29,6 +29,7 @@ const STARTS: [&str; 19] = [
     "kernel BUG at ",
     "kernel tried to execute NX-protected page",
     "watchdog: BUG: ",
+    "Kernel panic - not syncing",
     "kmemleak: unreferenced object",
     "list_add corruption",
 ];
