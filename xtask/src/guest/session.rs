@@ -225,8 +225,10 @@ impl<'a> Session<'a> {
             Event::Bytes(stream, bytes) => {
                 let passed = self.pass(stream, &bytes);
                 // Only now: a reader that is slow to take it does not make the guest silent.
-                self.output = Instant::now();
-                self.alive = self.output;
+                self.alive = Instant::now();
+                if stream != Stream::Control {
+                    self.output = self.alive;
+                }
                 if passed.is_err() {
                     return Some(End::Unread);
                 }
