@@ -29,6 +29,7 @@ mod fifo;
 mod mapping;
 mod other_sockets;
 mod pipe;
+mod room;
 mod tcp;
 mod threads;
 mod udp;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Test> {
         wait::TESTS,
         mapping::TESTS,
         watch::TESTS,
+        room::TESTS,
         tcp::TESTS,
         tcp::PER_IP,
         udp::TESTS,
