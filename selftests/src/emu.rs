@@ -176,7 +176,10 @@ fn collect(epfd: i32, s: &mut State) {
             break;
         }
     }
-    // A watched file that is closed is gone from epoll without a word.
+}
+
+/// Drops what is pending of closed files, which are gone from epoll without a word.
+fn drop_closed(epfd: i32, s: &mut State) {
     if !s.pending.is_empty() && !has(Fault::CloseKeepsQueued) && !has(Fault::DelKeepsQueued) {
         let there = registered(epfd);
         s.pending.retain(|p| there.contains(&p.0));
@@ -312,6 +315,7 @@ pub unsafe fn evpoll_wait(
         {
             let mut s = lock(&state);
             collect(epfd, &mut s);
+            drop_closed(epfd, &mut s);
             if !s.pending.is_empty() {
                 let mask = |fd| s.watches.get(&fd).copied().unwrap_or(0);
                 let mut entries: Vec<PollFd> = s

@@ -53,6 +53,7 @@ pub const TESTS: &[Test] = &[
         events_from_many_threads,
     ),
     long("add_remove_and_wait", add_remove_and_wait),
+    long("events_around_removed_ones", events_around_removed_ones),
     long("add_write_close_and_wait", add_write_close_and_wait),
     long("queues_come_and_go", queues_come_and_go),
     long("no_lost_event_pipes", || until_eagain(&Kind::Pipe)),
@@ -344,6 +345,71 @@ fn add_remove_and_wait() {
         "too little happened: {rounds:?} rounds"
     );
     q.expect_nothing("everything is removed");
+}
+
+/// Most watches of a full queue are removed and added all the time, with their events queued;
+/// the others' events go on, and none of them may be lost: each is answered before the next one
+/// is made.
+fn events_around_removed_ones() {
+    const N: usize = 600;
+    const STEADY: usize = 8;
+    need_files(2000);
+    let q = Queue::new(N as i32);
+    let stop = AtomicBool::new(false);
+    let answers = AtomicUsize::new(0);
+    let steady: Vec<(Fd, Fd)> = (0..STEADY).map(|_| pipe()).collect();
+    let others: Vec<(Fd, Fd)> = (STEADY..N).map(|_| pipe()).collect();
+    for (r, _) in &steady {
+        q.add(r, IN);
+    }
+    for (r, w) in &others {
+        put(w, b"x");
+        q.add_and_test(r, IN);
+    }
+    thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(SeqCst) {
+                for (r, _) in others.iter().rev() {
+                    q.del(r);
+                    q.add_and_test(r, IN);
+                }
+            }
+        });
+        s.spawn(|| {
+            for (r, w) in steady.iter().cycle() {
+                let before = answers.load(SeqCst);
+                put(w, b"x");
+                let end = Instant::now() + ms(4000);
+                while answers.load(SeqCst) == before && !stop.load(SeqCst) {
+                    check!(Instant::now() < end, "event {before} was lost");
+                    thread::yield_now();
+                }
+                if stop.load(SeqCst) {
+                    return;
+                }
+                get(r, 1);
+            }
+        });
+        let end = Instant::now() + a_while();
+        while Instant::now() < end {
+            let got = q.wait(10);
+            let mut fds: Vec<i32> = got.iter().map(|e| e.fd).collect();
+            fds.sort_unstable();
+            fds.dedup();
+            check_eq!("different descriptors", fds.len(), got.len());
+            for e in got {
+                check_eq!("an entry", e, PollFd::new(e.fd, IN, IN));
+                if steady.iter().any(|p| p.0.raw() == e.fd) {
+                    answers.fetch_add(1, SeqCst);
+                }
+            }
+        }
+        stop.store(true, SeqCst);
+    });
+    check!(
+        answers.load(SeqCst) > 10,
+        "too little happened: {answers:?} events"
+    );
 }
 
 /// Descriptors are added, get an event and are closed without DEL, while another thread waits.

@@ -36,6 +36,8 @@ tests!("watch":
     del_then_add,
     del_then_add_and_test,
     del_of_what_was_handed_out,
+    del_of_most_of_many,
+    del_and_add_of_many_when_full,
     close_removes,
     close_drops_what_is_queued,
     close_drops_one_of_three,
@@ -356,6 +358,74 @@ fn del_of_what_was_handed_out() {
     put(&p[0].1, b"y");
     q.del(&p[2].0);
     q.expect("what is left", &[entry(&p[0].0, IN, IN)]);
+}
+
+/// What is left of a long queue, in its order, whichever part of it is taken out.
+fn del_of_most_of_many() {
+    const N: usize = 1200;
+    need_files(3000);
+    let p: Vec<(Fd, Fd)> = (0..N).map(|_| pipe()).collect();
+    type Stays = fn(usize) -> bool;
+    let stays: [(&str, Stays); 7] = [
+        ("every second one", |i| i % 2 == 1),
+        ("the first half", |i| i < N / 2),
+        ("the second half", |i| i >= N / 2),
+        ("the middle", |i| (N / 3..N / 2).contains(&i)),
+        ("the last one", |i| i == N - 1),
+        ("the first and the last one", |i| i == 0 || i == N - 1),
+        ("none", |_| false),
+    ];
+    for (what, stays) in stays {
+        let q = Queue::new(N as i32);
+        for (r, w) in &p {
+            q.add(r, IN);
+            put(w, b"x");
+        }
+        for (i, (r, _)) in p.iter().enumerate() {
+            if !stays(i) {
+                q.del(r);
+            }
+        }
+        let want: Vec<PollFd> = (0..N)
+            .filter(|&i| stays(i))
+            .map(|i| entry(&p[i].0, IN, IN))
+            .collect();
+        let got = q.wait(if want.is_empty() { 0 } else { limit(2000) });
+        check_eq!(format!("number of events, {what}"), got.len(), want.len());
+        check!(got == want, "{what}: wrong events or order");
+        q.expect_nothing("all were handed out");
+        for (r, _) in &p {
+            drain(r);
+        }
+    }
+}
+
+/// Every place of the queue is taken; each watch is removed and added again while its event and
+/// all others' are queued. Nobody else's event may suffer, and the order is that of the last
+/// first events.
+fn del_and_add_of_many_when_full() {
+    const N: usize = 700;
+    need_files(2000);
+    let q = Queue::new(N as i32);
+    let p: Vec<(Fd, Fd)> = (0..N).map(|_| pipe()).collect();
+    for (r, w) in &p {
+        q.add(r, IN);
+        put(w, b"x");
+    }
+    let mut order: Vec<usize> = (0..N).collect();
+    for round in 0..3 {
+        for i in (0..N).map(|i| i * 11 % N).filter(|i| i % 3 != round) {
+            q.del(&p[i].0);
+            q.add_and_test(&p[i].0, IN);
+            order.retain(|&o| o != i);
+            order.push(i);
+        }
+    }
+    let want: Vec<PollFd> = order.iter().map(|&i| entry(&p[i].0, IN, IN)).collect();
+    let got = q.wait(limit(2000));
+    check_eq!("number of events", got.len(), N);
+    check!(got == want, "wrong events or order");
+    q.expect_nothing("all were handed out");
 }
 
 fn close_removes() {
