@@ -25,6 +25,7 @@ macro_rules! variants {
 mod create;
 mod ctl;
 mod faults;
+mod fdinfo;
 mod fifo;
 mod mapping;
 mod other_sockets;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Test> {
         mapping::TESTS,
         watch::TESTS,
         room::TESTS,
+        fdinfo::TESTS,
         tcp::TESTS,
         tcp::PER_IP,
         udp::TESTS,
