@@ -11,7 +11,7 @@ use super::wires::{Event, Input, Kind, Stream, Wires};
 use super::Boot;
 use crate::ctx::Ctx;
 use crate::error::Fatal;
-use crate::qemu::Acceleration;
+use crate::qemu::{self, Acceleration};
 use anyhow::Context;
 use std::fs::File;
 use std::io::Write;
@@ -127,12 +127,10 @@ fn kind(boot: &Boot) -> Kind {
 /// QEMU ended before the kernel printed anything: it did not like its command line, or the machine.
 fn refused(said: &Path) -> anyhow::Error {
     let text = std::fs::read_to_string(said).unwrap_or_default();
-    let last = text
-        .trim_end()
-        .lines()
-        .last()
-        .unwrap_or("it did not say why");
-    Fatal::Setup(format!("QEMU did not start: {last}")).into()
+    let error = text.lines().find(|line| line.contains(qemu::PROGRAM));
+    let error = error.or_else(|| text.lines().last());
+    let error = error.unwrap_or("it did not say why");
+    Fatal::Setup(format!("QEMU did not start: {error}")).into()
 }
 
 fn create(path: &Path) -> anyhow::Result<File> {
