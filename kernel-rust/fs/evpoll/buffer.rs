@@ -11,8 +11,9 @@
 //! [`Slot`] for each watch.
 //!
 //! An event that is taken back before it is handed out (its watch was removed, or is not
-//! interested any more) leaves a hole, so that the others keep their place: holes are squeezed out
-//! when the half is handed out, or earlier if they take up too much room ([`DoubleBuffer::squeeze`]).
+//! interested any more) leaves a hole, so that the others keep their place. Holes are squeezed out
+//! when the half is handed out, or earlier if they take up too much room: see
+//! [`DoubleBuffer::squeeze`].
 //!
 //! # Invariants
 //!

@@ -49,8 +49,8 @@
 //! watch but from the table with `ctl` held or from the list with the list locked, and a watch is
 //! taken off the list before it is freed.
 //!
-//! Once `EP_CTL_DEL` has returned, no wait delivers the watch: its callback is off the list, and the
-//! event that was pending is taken back under `Queue::state`.
+//! Once `EP_CTL_DEL` has returned, no wait delivers the watch: its callback is off the list, and
+//! the event that was pending is taken back under `Queue::state`.
 //!
 //! # No lost events
 //!

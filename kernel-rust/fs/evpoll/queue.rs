@@ -47,6 +47,8 @@ use kernel::{
     new_mutex,
     new_wait_lock,
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     sync::{
         poll::PollTable,
         wait_lock::{
@@ -223,6 +225,18 @@ impl AnonFile for QueueFile {
     fn mmap(queue: ArcBorrow<'_, Queue>, _file: &File, vma: &VmaNew) -> Result {
         QueueFile::map(&queue, vma)
     }
+
+    fn show_fdinfo(queue: ArcBorrow<'_, Queue>, m: &SeqFile) {
+        seq_print!(m, "maxfds:\t{}\n", queue.maxfds);
+        let table = queue.ctl.lock();
+        let mut place = 0;
+        while let Some((watch, next)) = table.next_from(place) {
+            // SAFETY: It is in the table, and `ctl` is held.
+            let watch = unsafe { watch.as_ref() };
+            seq_print!(m, "tfd: {:8} events: {:8x}\n", watch.id(), watch.events());
+            place = next;
+        }
+    }
 }
 
 /// `evpoll_create(2)`.
@@ -295,7 +309,8 @@ impl Queue {
             ctl <- new_mutex!(Table::new(Places(KVVec::new())), "evpoll::ctl"),
             memory <- new_mutex!(Memory::new(), "evpoll::memory"),
             maxfds,
-            pages: maxfds.div_ceil(ENTRIES_PER_PAGE),
+            // One more than there may be watches: room for a hole, see `make_room`.
+            pages: (maxfds + 1).div_ceil(ENTRIES_PER_PAGE),
             user,
             _hooks: HooksEnabled::new(),
         }))
@@ -317,7 +332,7 @@ impl Queue {
             let places = KVVec::from_elem(None, places, GFP_KERNEL_ACCOUNT)?;
             drop(table.replace(Places(places)));
         }
-        this.make_room(&table, true)?;
+        this.make_room(&table)?;
 
         // From here on it may be called back. It cannot be found in the table, but whoever may look
         // for it waits for `ctl`, or for the reference to the file that the caller holds.
@@ -335,7 +350,7 @@ impl Queue {
     fn modify(&self, file: &File, fd: i32, events: u16, test: bool) -> Result {
         let table = self.ctl.lock();
         let watch = table.find(key_of(fd, file)).ok_or(ENOENT)?;
-        self.make_room(&table, false)?;
+        self.make_room(&table)?;
 
         // SAFETY: It is in the table, and `ctl` is held.
         let watch = unsafe { watch.as_ref() };
@@ -387,31 +402,31 @@ impl Queue {
         }
     }
 
-    /// Sees to it that there is an entry for one more watch (`grow`), or for one more hole.
+    /// Sees to it that there is an entry for one more watch, or for one more hole.
     ///
-    /// Holes only come into being with `ctl` held, as it is here, so what this finds stays true.
-    fn make_room(&self, table: &Interest, grow: bool) -> Result {
+    /// Holes only come into being with `ctl` held, as it is here, so what this finds stays true:
+    /// a producer never finds the half full.
+    fn make_room(&self, table: &Interest) -> Result {
         let wanted = (table.len() as u32).wrapping_add(1);
         loop {
-            let (capacity, overfull, squeeze) = {
+            let (capacity, overfull, holes) = {
                 let state = self.state.lock();
                 let capacity = state.directory.capacity();
                 (
                     capacity,
                     state.buffer.overfull(wanted, capacity),
-                    state.buffer.holes() >= ENTRIES_PER_PAGE,
+                    state.buffer.holes(),
                 )
             };
             if !overfull {
                 return Ok(());
             }
-            if grow && !squeeze && capacity < self.pages.wrapping_mul(ENTRIES_PER_PAGE) {
-                self.commit_more()?;
-            } else {
+            // A page's worth of holes is worth the work, unless there is no other way.
+            let complete = capacity >= self.pages.wrapping_mul(ENTRIES_PER_PAGE);
+            if complete || holes >= ENTRIES_PER_PAGE {
                 self.squeeze(table);
-                if !grow {
-                    return Ok(());
-                }
+            } else {
+                self.commit_more()?;
             }
         }
     }

@@ -129,6 +129,13 @@ impl Watch {
         buffer.narrow(directory, &mut shared.slot, events, interest(events) as u16);
     }
 
+    /// The events that are asked for.
+    pub(crate) fn events(&self) -> u16 {
+        let _state = self.queue.state.lock();
+        // SAFETY: `Queue::state` is held.
+        unsafe { (*self.shared.get()).events }
+    }
+
     /// The watch's slot.
     ///
     /// # Safety
