@@ -20,7 +20,9 @@ pub fn run(ctx: &Ctx, filter: Option<&str>) -> anyhow::Result<Vec<Case>> {
             "--color",
             "never",
         ])
-        .args(["--jobs", &ctx.jobs.to_string()]);
+        .args(["--jobs", &ctx.jobs.to_string()])
+        // What a test says is enough, and is shown among the results.
+        .env("RUST_BACKTRACE", "0");
     if let Some(filter) = filter {
         cargo.args(["--", filter]);
     }
