@@ -36,15 +36,18 @@ pub(crate) trait Keyed: Copy {
 pub(crate) struct Table<P, S> {
     places: S,
     len: usize,
+    seed: u64,
     _element: PhantomData<P>,
 }
 
 impl<P: Keyed, S: AsRef<[Option<P>]> + AsMut<[Option<P>]>> Table<P, S> {
-    /// Creates a table whose places are all free.
-    pub(crate) fn new(places: S) -> Self {
+    /// Creates a table whose places are all free. `seed` is a secret: whoever knows it can choose
+    /// descriptors that all want the same place.
+    pub(crate) fn new(places: S, seed: u64) -> Self {
         Self {
             places,
             len: 0,
+            seed,
             _element: PhantomData,
         }
     }
@@ -96,6 +99,16 @@ impl<P: Keyed, S: AsRef<[Option<P>]> + AsMut<[Option<P>]>> Table<P, S> {
         None
     }
 
+    /// Counts the elements of the descriptor number `fd`, whatever their files.
+    pub(crate) fn count_fd(&self, fd: i32) -> usize {
+        let mut count = 0;
+        self.find_fd(fd, |_| {
+            count += 1;
+            false
+        });
+        count
+    }
+
     /// Inserts an element whose key is not there yet, into a table that
     /// [wants](Self::wants) no more places.
     pub(crate) fn insert(&mut self, element: P) {
@@ -138,11 +151,12 @@ impl<P: Keyed, S: AsRef<[Option<P>]> + AsMut<[Option<P>]>> Table<P, S> {
         self.places.as_ref().len().wrapping_sub(1)
     }
 
-    /// Where an element of `fd` belongs. Descriptors are small and dense, and multiplication with
-    /// the golden ratio spreads such numbers evenly (Knuth, volume 3, 6.4).
+    /// Where an element of `fd` belongs: the finaliser of MurmurHash3 (Appleby, public domain).
     fn home(&self, fd: i32) -> Option<usize> {
         let bits = self.places.as_ref().len().checked_ilog2()?;
-        let hash = (fd as u32 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut hash = u64::from(fd as u32) ^ self.seed;
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         Some(hash.checked_shr(64 - bits).unwrap_or(0) as usize)
     }
 

@@ -112,7 +112,8 @@ impl Storage for Directory {
             // SAFETY: An `Entry` is 8 bytes without padding.
             let raw = unsafe { core::mem::transmute::<Entry, u64>(entry) };
             // SAFETY: An address within a page that the directory owns. User space may read it at
-            // any time, so it is written as a whole, and not through a reference.
+            // any time, so it is not written through a reference; where it can be, it is written as a
+            // whole.
             unsafe { place.write_volatile(raw) };
         }
     }
@@ -162,8 +163,9 @@ unsafe impl Send for Mapping {}
 
 /// What `Queue::memory` protects.
 pub(crate) struct Memory {
-    /// All mappings. An element's `mm` is valid: it is removed before the VMA is gone.
-    mappings: KVec<Mapping>,
+    /// All mappings that evpoll made, and one of each process that made some itself. An element's
+    /// `mm` is valid: it is removed before the VMA is gone.
+    mappings: KVVec<Mapping>,
     /// What a mapping refers to. `None` once the queue was released.
     file: Option<ARef<File>>,
 }
@@ -171,7 +173,7 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new() -> Self {
         Self {
-            mappings: KVec::new(),
+            mappings: KVVec::new(),
             file: None,
         }
     }
@@ -310,7 +312,8 @@ impl Queue {
     }
 
     /// The queue is being released: removes the mappings that evpoll made, in all processes, and
-    /// gives up the file. Process context, with no lock held.
+    /// gives up the file. That of the current process is gone when this returns. Process context,
+    /// with no lock held.
     pub(crate) fn unmap_all(&self) {
         let Some(file) = self.memory.lock().file.take() else {
             return;
@@ -332,20 +335,9 @@ impl Queue {
             let Some((mm, start)) = found else {
                 break;
             };
-            // SAFETY: `mmget_not_zero` has made sure of `mm`. The VMA is looked up and compared
-            // with the address space locked: the program may have unmapped it and mapped something
-            // else there.
-            unsafe {
-                bindings::mmap_write_lock(mm);
-                let vma = bindings::vma_lookup(mm, start);
-                if !vma.is_null() && (*vma).vm_file == file.as_ptr() {
-                    // Fails, if at all, for want of memory or because the program has sealed it:
-                    // then the mapping stays until the program ends, as one of its own would.
-                    bindings::do_munmap(mm, start, self.map_size(), core::ptr::null_mut());
-                }
-                bindings::mmap_write_unlock(mm);
-                bindings::mmput(mm);
-            }
+            // SAFETY: The function takes over the reference that `mmget_not_zero` has taken, and
+            // takes one to the file, which is valid.
+            unsafe { bindings::evpoll_unmap(mm, file.as_ptr(), start, self.map_size()) };
         }
     }
 
@@ -369,14 +361,18 @@ impl Queue {
             if (*vma).vm_pgoff != 0 {
                 return Err(EINVAL);
             }
-            memory.mappings.push(
-                Mapping {
-                    mm: (*vma).vm_mm,
-                    start: (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
-                    own,
-                },
-                GFP_KERNEL_ACCOUNT,
-            )?;
+            let mm = (*vma).vm_mm;
+            // One is enough for a wait, however many a program makes; but not to lose one's own.
+            if own || !memory.mappings.iter().any(|mapping| mapping.mm == mm) {
+                memory.mappings.push(
+                    Mapping {
+                        mm,
+                        start: (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
+                        own,
+                    },
+                    GFP_KERNEL_ACCOUNT,
+                )?;
+            }
             (*vma).vm_ops = &VM_OPS.0;
             if !own {
                 bindings::vma_set_file(vma, file.as_ptr());
@@ -403,7 +399,8 @@ pub(crate) struct PagesFile;
 
 static PAGES_FILE: FileOperations<PagesFile> = FileOperations::new();
 
-impl AnonFile for PagesFile {
+// SAFETY: `operations` returns a static.
+unsafe impl AnonFile for PagesFile {
     type Data = Arc<Queue>;
 
     const NAME: &'static CStr = c"[evpoll-pages]";
@@ -499,12 +496,16 @@ impl QueueFile {
 /// pointers.
 pub(crate) struct PointerVariable {
     address: *mut c_void,
-    compat: bool,
+    /// Pointers have 32 bits.
+    narrow: bool,
 }
 
 impl PointerVariable {
     pub(crate) fn new(address: *mut c_void, compat: bool) -> Self {
-        Self { address, compat }
+        Self {
+            address,
+            narrow: compat || size_of::<usize>() == size_of::<u32>(),
+        }
     }
 
     /// Stores the address, if that takes no page fault. Any context.
@@ -512,7 +513,7 @@ impl PointerVariable {
     pub(crate) fn try_store(&self, value: usize) -> bool {
         // SAFETY: It is safe to pass any address.
         let ret = unsafe {
-            if self.compat {
+            if self.narrow {
                 let Ok(value) = u32::try_from(value) else {
                     return false;
                 };
@@ -529,7 +530,7 @@ impl PointerVariable {
         to_result(
             // SAFETY: It is safe to pass any address.
             unsafe {
-                if self.compat {
+                if self.narrow {
                     let value = u32::try_from(value).map_err(|_| EFAULT)?;
                     bindings::put_user_u32(value, self.address.cast())
                 } else {

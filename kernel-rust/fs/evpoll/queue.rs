@@ -80,6 +80,11 @@ const EVENTS: u32 = bindings::POLLIN
 /// Entries that are moved without letting others at the lock in between.
 const SQUEEZE_STEP: u32 = 256;
 
+/// The most files that one number may be watched for: there is more than one if the number was
+/// reused while a duplicate kept the file that it had before. They are told apart one by one, with
+/// interrupts off in [`Queue::squeeze`].
+const FILES_PER_FD: usize = 64;
+
 /// What `Queue::state` protects.
 pub(crate) struct State {
     pub(crate) buffer: DoubleBuffer,
@@ -198,7 +203,8 @@ pub(crate) struct QueueFile;
 
 static QUEUE_FILE: FileOperations<QueueFile> = FileOperations::new();
 
-impl AnonFile for QueueFile {
+// SAFETY: `operations` returns a static.
+unsafe impl AnonFile for QueueFile {
     type Data = Arc<Queue>;
 
     const NAME: &'static CStr = c"[evpoll]";
@@ -299,6 +305,8 @@ pub(crate) fn ctl(queue_file: &File, op: Op, file: &File, fd: i32, events: u32) 
 impl Queue {
     fn new(maxfds: u32) -> Result<impl PinInit<Self>> {
         let user = User::current()?;
+        // One entry more than there may be watches: room for a hole, see `make_room`.
+        let pages = (maxfds + 1).div_ceil(ENTRIES_PER_PAGE);
         Ok(pin_init!(Self {
             state <- new_wait_lock!(State {
                 buffer: DoubleBuffer::new(),
@@ -306,14 +314,18 @@ impl Queue {
                 mapping: LastMapping::NONE,
                 squeezing: false,
             }, "evpoll::state"),
-            ctl <- new_mutex!(Table::new(Places(KVVec::new())), "evpoll::ctl"),
+            ctl <- new_mutex!(Queue::no_watches(), "evpoll::ctl"),
             memory <- new_mutex!(Memory::new(), "evpoll::memory"),
             maxfds,
-            // One more than there may be watches: room for a hole, see `make_room`.
-            pages: (maxfds + 1).div_ceil(ENTRIES_PER_PAGE),
+            pages,
             user,
             _hooks: HooksEnabled::new(),
         }))
+    }
+
+    fn no_watches() -> Interest {
+        // SAFETY: There are no requirements.
+        Table::new(Places(KVVec::new()), unsafe { bindings::get_random_u64() })
     }
 
     /// `EP_CTL_ADD`.
@@ -326,6 +338,9 @@ impl Queue {
         }
         if table.len() >= this.maxfds as usize {
             return Err(E2BIG);
+        }
+        if table.count_fd(fd) >= FILES_PER_FD {
+            return Err(ENOSPC);
         }
         let charge = this.user.charge()?;
         if let Some(places) = table.wants() {
@@ -390,7 +405,7 @@ impl Queue {
     fn remove_all(&self) {
         let mut table = self.ctl.lock();
         // Whoever comes for a watch now finds none.
-        let all = core::mem::replace(&mut *table, Table::new(Places(KVVec::new())));
+        let all = core::mem::replace(&mut *table, Self::no_watches());
         self.user.uncharge(all.len());
         let mut place = 0;
         while let Some((watch, next)) = all.next_from(place) {

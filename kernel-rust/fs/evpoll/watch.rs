@@ -169,7 +169,7 @@ impl FileCallback for Watch {
             file,
         };
         // There is none if somebody else was faster.
-        drop(queue.remove(key));
+        let _ = queue.remove(key);
     }
 }
 

@@ -6,10 +6,7 @@
 
 use crate::{
     bindings,
-    error::{
-        from_err_ptr,
-        VTABLE_DEFAULT_ERROR, //
-    },
+    error::from_err_ptr,
     ffi::c_int,
     fs::File,
     mm::virt::VmaNew,
@@ -27,7 +24,12 @@ use core::{
 };
 
 /// A kind of file that lives on the anonymous inode.
-pub trait AnonFile: Sized + 'static {
+///
+/// # Safety
+///
+/// [`operations`](Self::operations) always returns a reference to the same `static`, by whose
+/// address files of this kind are known.
+pub unsafe trait AnonFile: Sized + 'static {
     /// What a file of this kind owns.
     type Data: ForeignOwnable + Send + Sync;
 
@@ -58,7 +60,7 @@ pub trait AnonFile: Sized + 'static {
         _file: &File,
         _vma: &VmaNew,
     ) -> Result {
-        build_error!(VTABLE_DEFAULT_ERROR)
+        Err(ENODEV)
     }
 
     /// Writes the file's part of `/proc/PID/fdinfo/FD`. Process context, may sleep.
