@@ -31,6 +31,7 @@ mod mapping;
 mod other_sockets;
 mod pipe;
 mod room;
+mod sharing;
 mod tcp;
 mod threads;
 mod udp;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Test> {
         watch::TESTS,
         room::TESTS,
         fdinfo::TESTS,
+        sharing::TESTS,
         tcp::TESTS,
         tcp::PER_IP,
         udp::TESTS,
@@ -76,7 +78,9 @@ const EMULATED_NOT: &[&str] = &[
     "create.no_descriptors_for_the_whole_system",
     "create.no_memory",
     "ctl.room_after_close",
+    "fdinfo.",
     "mapping.",
+    "sharing.",
     "wait.in_a_child",
     "wait.in_another_process",
     "faults.pages_are_zeroed",
