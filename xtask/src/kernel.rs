@@ -35,14 +35,9 @@ const ENVIRONMENT: [&str; 6] = [
 pub struct Kernel {
     /// The bootable bzImage.
     pub image: PathBuf,
-    pub vmlinux: PathBuf,
-    pub objdir: PathBuf,
-    pub srcdir: PathBuf,
     pub config: PathBuf,
     /// As `uname -r` prints it.
     pub release: String,
-    /// Hash of everything that went into it.
-    pub id: String,
 }
 
 pub fn build(ctx: &Ctx) -> anyhow::Result<Kernel> {
@@ -97,7 +92,7 @@ impl Build<'_> {
             let built = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
             if built && self.image().is_file() && self.vmlinux().is_file() {
                 say(&format!("xtask: {title}: reused, its inputs are unchanged"));
-                return self.result(wanted.clone());
+                return self.result();
             }
         }
         files::remove(&stamp)?;
@@ -108,12 +103,10 @@ impl Build<'_> {
         run_logged(cmd, &self.log("build"), &mut step).context("building the kernel")?;
         let size = std::fs::metadata(self.image())?.len();
         step.done(format!("{:.1} MB", size as f64 / 1e6));
-        let id = match wanted {
-            Some(id) => id,
-            None => Hash::new().add_file(&self.image()).hex(),
-        };
-        files::write(&stamp, id.as_bytes())?;
-        self.result(id)
+        if let Some(wanted) = wanted {
+            files::write(&stamp, wanted.as_bytes())?;
+        }
+        self.result()
     }
 
     /// A make of this tree into this object folder.
@@ -229,16 +222,12 @@ impl Build<'_> {
         self.objdir.join("vmlinux")
     }
 
-    fn result(&self, id: String) -> anyhow::Result<Kernel> {
+    fn result(&self) -> anyhow::Result<Kernel> {
         let release = files::read_text(&self.objdir.join("include/config/kernel.release"))?;
         Ok(Kernel {
             image: self.image(),
-            vmlinux: self.vmlinux(),
-            objdir: self.objdir.clone(),
-            srcdir: self.tree.dir.clone(),
             config: self.objdir.join(".config"),
             release: release.trim().to_owned(),
-            id,
         })
     }
 }
