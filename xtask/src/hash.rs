@@ -2,8 +2,6 @@
 //! A hash that tells inputs apart (FNV-1a, 64 bits): stable across machines and compilers, not a
 //! defence against anybody.
 
-use std::path::Path;
-
 #[derive(Clone)]
 pub struct Hash(u64);
 
@@ -19,14 +17,6 @@ impl Hash {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
         self
-    }
-
-    /// Adds a file: its content, or that it is not there.
-    pub fn add_file(&mut self, path: &Path) -> &mut Hash {
-        match std::fs::read(path) {
-            Ok(content) => self.add(content),
-            Err(_) => self.add("absent"),
-        }
     }
 
     pub fn hex(&self) -> String {
