@@ -306,7 +306,9 @@ impl Queue {
             };
             // What is in the last 4095 bytes of the address space is an error.
             if (address as isize) < 0 && address as isize >= -(bindings::MAX_ERRNO as isize) {
-                return Err(Error::from_errno(address as c_int));
+                let err = Error::from_errno(address as c_int);
+                // The limit of locked memory, for one who locks all that he maps.
+                return Err(if err == EAGAIN { ENOMEM } else { err });
             }
         }
     }
