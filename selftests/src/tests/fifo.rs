@@ -15,6 +15,7 @@ tests!("fifo":
     reader_and_writer_in_one,
     reopened_by_number,
     opening_is_no_event,
+    opening_with_data_unread,
     opening_interrupted,
 );
 
@@ -177,6 +178,23 @@ fn opening_is_no_event() {
         l.quiet("added");
         let _w = open(&path, WRITE);
         l.quiet("a writer came");
+    });
+}
+
+/// The first writer left data and went; the next one comes, and HUP is not true any more.
+fn opening_with_data_unread() {
+    law(|l| {
+        let dir = TempDir::new();
+        let path = dir.fifo("f");
+        let r = open(&path, READ);
+        let watch = l.watch(&r, IN);
+        let w = open(&path, WRITE);
+        put(&w, b"x");
+        l.step("data", &[(watch, IN)]);
+        w.close();
+        l.step("the writer is gone", &[(watch, IN | HUP)]);
+        let _w = open(&path, WRITE);
+        l.step("another writer came", &[(watch, IN)]);
     });
 }
 

@@ -15,6 +15,7 @@ tests!("pipe":
     data,
     data_before_add,
     an_event_for_each_write,
+    writer_that_blocks,
     room,
     room_for_part_of_a_page_only,
     room_armed_by_add,
@@ -81,6 +82,27 @@ fn an_event_for_each_write() {
         l.quiet("a read that leaves data");
         put(&w, b"!");
         l.step("another write", &[(watch, IN)]);
+    });
+}
+
+/// A writer with more than fits blocks in the middle of its write, and the reader must know of
+/// what is there already.
+fn writer_that_blocks() {
+    const TOTAL: usize = 200_000;
+    law(|l| {
+        let (r, w) = pipe();
+        let blocking = reopen(&w, libc::O_WRONLY);
+        let watch = l.watch(&r, IN);
+        l.quiet("added");
+        let writer = fork(|| put(&blocking, &vec![b'x'; TOTAL]));
+        l.step("the pipe is full and the writer blocks", &[(watch, IN)]);
+        let mut left = TOTAL;
+        while left > 0 {
+            poll_until(&r, IN);
+            left -= drain(&r);
+        }
+        writer.succeed();
+        l.forget();
     });
 }
 

@@ -19,6 +19,7 @@ tests!("unix":
     dgram_peer_queue_drained_armed_by_mod,
     dgram_peer_closed,
     dgram_peer_connects_elsewhere,
+    dgram_connects_elsewhere,
     dgram_own_shutdown_read,
     dgram_own_shutdown_both,
     dgram_two_senders_wait,
@@ -460,6 +461,20 @@ fn dgram_peer_connects_elsewhere() {
         ok("connect", try_connect(&b, &elsewhere));
         l.step("the peer connected to another one", &[(w, ERR)]);
         check_eq!("the error", take_error(&a), Errno(libc::ECONNRESET));
+    });
+}
+
+/// A sender whose receiver is full turns to another one, which is not.
+fn dgram_connects_elsewhere() {
+    law(|l| {
+        let f = full_receiver();
+        let (_c, elsewhere) = receiver("elsewhere");
+        let w = l.watch(&f.sender, OUT);
+        l.quiet("added when the receiver's queue is full");
+        ok("connect", try_connect(&f.sender, &elsewhere));
+        l.step("connected to another one", &[(w, OUT)]);
+        send(&f.sender, b"x");
+        drop(f.receiver);
     });
 }
 
