@@ -112,8 +112,7 @@ impl Storage for Directory {
             // SAFETY: An `Entry` is 8 bytes without padding.
             let raw = unsafe { core::mem::transmute::<Entry, u64>(entry) };
             // SAFETY: An address within a page that the directory owns. User space may read it at
-            // any time, so it is not written through a reference; where it can be, it is written as a
-            // whole.
+            // any time, so it is not written through a reference; as a whole, where that can be.
             unsafe { place.write_volatile(raw) };
         }
     }
@@ -439,6 +438,10 @@ unsafe fn queue_of<'a>(vma: *mut bindings::vm_area_struct) -> Option<ArcBorrow<'
     anon_inode::data_of::<PagesFile>(unsafe { File::from_raw_file((*vma).vm_file) })
 }
 
+/// # Safety
+///
+/// Only called by the memory management, with a valid VMA with the operations `VM_OPS`, and
+/// the address space locked.
 unsafe extern "C" fn vm_close(vma: *mut bindings::vm_area_struct) {
     // SAFETY: The VMA has these operations, and the address space is locked.
     unsafe {
@@ -452,15 +455,27 @@ unsafe extern "C" fn vm_close(vma: *mut bindings::vm_area_struct) {
 }
 
 /// In parts, a mapping would be of no use to a wait.
+///
+/// # Safety
+///
+/// Only called by the memory management, with a valid VMA with the operations `VM_OPS`.
 unsafe extern "C" fn vm_may_split(_vma: *mut bindings::vm_area_struct, _addr: c_ulong) -> c_int {
     EINVAL.to_errno()
 }
 
 /// A wait returns addresses.
+///
+/// # Safety
+///
+/// Only called by the memory management, with a valid VMA with the operations `VM_OPS`.
 unsafe extern "C" fn vm_mremap(_vma: *mut bindings::vm_area_struct) -> c_int {
     EINVAL.to_errno()
 }
 
+/// # Safety
+///
+/// Only called by the memory management, with a valid fault in a VMA with the operations
+/// `VM_OPS`.
 unsafe extern "C" fn vm_fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
     // SAFETY: The VMA has these operations, and stays as it is during the fault.
     let (queue, offset) = unsafe {

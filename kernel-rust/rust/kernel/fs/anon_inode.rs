@@ -105,6 +105,10 @@ impl<T: AnonFile> FileOperations<T> {
         unsafe { <T::Data as ForeignOwnable>::borrow((*file).private_data) }
     }
 
+    /// # Safety
+    ///
+    /// Only called by the VFS, with a valid file with these operations, which nobody has a
+    /// reference to any more.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: As in `data`; nobody has a reference to the file any more, so nothing is
         // borrowed.
@@ -112,6 +116,10 @@ impl<T: AnonFile> FileOperations<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// Only called by the VFS, with a valid file with these operations, and a table that is valid
+    /// or null.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         wait: *mut bindings::poll_table_struct,
@@ -124,6 +132,10 @@ impl<T: AnonFile> FileOperations<T> {
         T::poll(data, file, unsafe { PollTable::from_raw(wait) })
     }
 
+    /// # Safety
+    ///
+    /// Only called by the VFS, with a valid file with these operations, and a VMA that is being set
+    /// up.
     unsafe extern "C" fn mmap(
         file: *mut bindings::file,
         vma: *mut bindings::vm_area_struct,
@@ -139,6 +151,9 @@ impl<T: AnonFile> FileOperations<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Only called by the VFS, with a valid file with these operations, and a valid seq file.
     unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: `->show_fdinfo()` is called with a valid file with these operations.
         let data = unsafe { Self::data(file) };

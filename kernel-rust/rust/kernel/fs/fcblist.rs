@@ -167,11 +167,18 @@ impl<T: FileCallback> Callback<T> {
         unsafe { &*fcb.cast::<Self>() }
     }
 
+    /// # Safety
+    ///
+    /// Only called by the list, with it locked and interrupts off, with the `fcb` of a
+    /// `Callback<T>` that is on it.
     unsafe extern "C" fn notify(fcb: *mut bindings::fcb_struct, events: bindings::__poll_t) {
         // SAFETY: The list's lock is held, with interrupts off.
         unsafe { T::notify(Self::from_fcb(fcb), events) }
     }
 
+    /// # Safety
+    ///
+    /// Only called by the list, with it locked, with the `fcb` of a `Callback<T>` that is on it.
     unsafe extern "C" fn pin(fcb: *mut bindings::fcb_struct) -> *mut c_void {
         // SAFETY: The list's lock is held.
         Arc::into_raw(unsafe { Self::from_fcb(fcb) }.data.pin())
@@ -179,6 +186,9 @@ impl<T: FileCallback> Callback<T> {
             .cast()
     }
 
+    /// # Safety
+    ///
+    /// Only called by the list, with what [`pin`](Self::pin) returned, once.
     unsafe extern "C" fn release(owner: *mut c_void, file: *mut bindings::file, id: u32) {
         // SAFETY: `owner` is what `pin` returned, and is released once.
         let owner = unsafe { Arc::from_raw(owner.cast::<T::Owner>()) };
