@@ -24,8 +24,8 @@ const PROGRAMS: [(&str, &[&str]); 11] = [
     ("binutils", &["ld"]),
 ];
 
-/// What building and booting a kernel takes on Debian.
-const USUAL: [&str; 22] = [
+/// What kbuild runs besides the compilers.
+pub const KBUILD: [&str; 15] = [
     "make",
     "bc",
     "bison",
@@ -41,6 +41,10 @@ const USUAL: [&str; 22] = [
     "git",
     "xz-utils",
     "perl",
+];
+
+/// What else building and booting a kernel takes on Debian.
+const COMPILERS_AND_QEMU: [&str; 7] = [
     "rustc-web",
     "rust-web-src",
     "clang-22",
@@ -85,7 +89,8 @@ pub fn ensure(ctx: &Ctx, wanted: &[&str]) -> anyhow::Result<()> {
 /// ask for, not only for what is missing at this step.
 fn command_for(missing_now: &[&str]) -> String {
     let mut names = missing_now.to_vec();
-    let later = missing(&USUAL)
+    let usual = [&KBUILD[..], &COMPILERS_AND_QEMU].concat();
+    let later = missing(&usual)
         .into_iter()
         .filter(|name| candidate(name).is_some());
     names.extend(later.filter(|name| !missing_now.contains(name)));

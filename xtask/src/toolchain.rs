@@ -17,25 +17,6 @@ const BINDGEN: &str = "0.72.1";
 /// The oldest rustc that Linux 7.3 takes.
 const OLDEST_RUSTC: (u32, u32) = (1, 85);
 
-/// What kbuild runs besides the compilers.
-const BUILD_PACKAGES: [&str; 15] = [
-    "make",
-    "bc",
-    "bison",
-    "flex",
-    "libelf-dev",
-    "libssl-dev",
-    "cpio",
-    "zstd",
-    "kmod",
-    "dwarves",
-    "gcc",
-    "libc6-dev",
-    "git",
-    "xz-utils",
-    "perl",
-];
-
 pub struct Toolchain {
     /// What goes on make's command line.
     pub make_vars: Vec<(String, String)>,
@@ -46,7 +27,7 @@ pub struct Toolchain {
 
 /// Finds the tools, installing and building what is missing.
 pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
-    packages::ensure(ctx, &BUILD_PACKAGES)?;
+    packages::ensure(ctx, &packages::KBUILD)?;
     let rust = rust(ctx)?;
     let suffix = clang(ctx, rust.llvm)?;
     let libclang = libclang(&suffix);

@@ -381,7 +381,8 @@ impl Queue {
         let found = poll_now(file, interest(events)) & interest(events);
         if test && found != 0 {
             let mut state = self.state.lock();
-            Watch::post(watch, &mut state, found);
+            // SAFETY: Both callers have found the watch in this queue's table, or put it there.
+            unsafe { Watch::post(watch, &mut state, found) };
         }
     }
 
@@ -562,6 +563,7 @@ fn deadline_in(timeout_ms: c_int) -> i64 {
 
 /// How much later than asked for the current task lets timers fire, in nanoseconds.
 fn timer_slack() -> u64 {
-    // SAFETY: The current task is valid, and its slack only changes by itself.
-    unsafe { (*bindings::get_current()).timer_slack_ns }
+    // SAFETY: The current task is valid. Another may set its slack, by /proc/PID/timerslack_ns, so
+    // it is read as a whole; any value will do.
+    unsafe { (&raw const (*bindings::get_current()).timer_slack_ns).read_volatile() }
 }

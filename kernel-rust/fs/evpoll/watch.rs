@@ -87,9 +87,17 @@ impl Watch {
     }
 
     /// Queues `events` and wakes whoever waits for some.
+    ///
+    /// # Safety
+    ///
+    /// `state` is that of the watch's own queue.
     #[inline]
-    pub(crate) fn post(this: &Callback<Watch>, state: &mut WaitGuard<'_, State>, events: u32) {
-        // SAFETY: `Queue::state` is held: `state` is this queue's, as all callers see to.
+    pub(crate) unsafe fn post(
+        this: &Callback<Watch>,
+        state: &mut WaitGuard<'_, State>,
+        events: u32,
+    ) {
+        // SAFETY: `Queue::state` of the watch's queue is held, by the safety requirements.
         let shared = unsafe { &mut *this.shared.get() };
         let State {
             buffer, directory, ..
@@ -156,7 +164,8 @@ impl FileCallback for Watch {
     unsafe fn notify(this: &Callback<Watch>, events: u32) {
         // SAFETY: By the safety requirements interrupts are off, until after this function.
         let mut state = unsafe { this.queue.state.lock_irqs_off() };
-        Watch::post(this, &mut state, events);
+        // SAFETY: `state` is that of the watch's queue.
+        unsafe { Watch::post(this, &mut state, events) };
     }
 
     fn pin(&self) -> Arc<Queue> {
