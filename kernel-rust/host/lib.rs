@@ -8,8 +8,13 @@ mod buffer;
 #[cfg(test)]
 #[path = "../fs/evpoll/interest.rs"]
 mod interest;
+#[cfg(test)]
+#[path = "../fs/evpoll/nesting.rs"]
+mod nesting;
 
 #[cfg(test)]
 mod buffer_tests;
 #[cfg(test)]
 mod interest_tests;
+#[cfg(test)]
+mod nesting_tests;
