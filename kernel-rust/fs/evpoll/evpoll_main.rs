@@ -8,10 +8,15 @@
 //! The design is that of the 2002 sys_epoll patch, on its file callback list (`fs/fcblist.c`).
 //!
 //! - [`queue`]: the queue, its locks, `evpoll_ctl` and `evpoll_wait`;
+//! - [`requests`]: `write` and `ioctl`, the interface of `/dev/eventpoll`, whose files are queues
+//!   like those of `evpoll_create`;
 //! - [`watch`]: a watched descriptor, and what its producers call;
 //! - [`map`]: the memory of the events and its mapping into processes;
-//! - [`buffer`], [`interest`]: the state machines of the double buffer and of the interest table,
-//!   which make no kernel calls and are also compiled and tested outside of the kernel.
+//! - [`nested`]: which queues watch which;
+//! - [`buffer`], [`interest`], [`nesting`]: the state machines of the double buffer, of the interest
+//!   table and of queues in queues, which make no kernel calls and are also compiled and tested
+//!   outside of the kernel;
+//! - [`trace`]: tracepoints.
 //!
 //! # Locking
 //!
@@ -21,18 +26,25 @@
 //!   throughout, and it makes sure of who frees a watch: the one who takes it out of the table.
 //!   User memory is never touched with it held, as pipes hold `pipe->mutex`, which is taken below
 //!   it, while they fault.
+//! - `NESTING`, a mutex, one for all queues: who watches whom among queues. Taken when a queue is
+//!   added to another or removed.
 //! - `Queue::memory`, a mutex: the pages and the list of mappings. Also taken below `mmap_lock`, by
 //!   faults and when a mapping comes or goes; nothing but allocations happens with it held.
 //! - `fcb_head.lock`, a spinlock of the event source: taken by the producer and to add, change and
 //!   remove a callback.
 //! - `Queue::state`, the spinlock of the queue's wait queue: the double buffer and the slots of all
 //!   watches. Taken with interrupts off, in any context. Those who poll the queue are woken with it
-//!   held, as everywhere.
+//!   held, as everywhere. But queues that watch this one are told after it was released, so no two
+//!   queues' are held at a time; only the `fcb_head.lock` of the sources are, one inside the other,
+//!   up to that of the topmost queue that is watched (`file_notify_nested()`). As there are no
+//!   cycles among queues, they are always taken from below.
 //!
 //! # Lifetimes
 //!
 //! - The queue is reference counted: by its file, by the file of its pages (which is what a
 //!   mapping refers to), and by each of its watches.
+//! - A queue that is watched by another has a list of callbacks (`Queue::watchers`), like any source
+//!   of events. Whoever follows it has a reference to the queue.
 //! - `release` of the queue's file breaks the circle: it frees all watches, unmaps what
 //!   evpoll itself has mapped and drops the file of the pages. What may be left then is a buffer
 //!   that a program mapped by itself.
@@ -62,7 +74,11 @@
 mod buffer;
 mod interest;
 mod map;
+mod nested;
+mod nesting;
 mod queue;
+mod requests;
+mod trace;
 mod watch;
 
 use kernel::{
@@ -80,9 +96,26 @@ use kernel::{
 /// For the `pr_*` macros.
 const __LOG_PREFIX: &[u8] = b"evpoll\0";
 
-/// `evpoll_create(2)`.
+/// Called once, when the kernel starts, before there can be queues.
+///
+/// # Safety
+///
+/// There are no requirements. (That it is `unsafe` is what `#[export]` wants of it.)
 #[export]
-pub extern "C" fn evpoll_do_create(maxfds: c_int, flags: c_uint) -> c_int {
+pub unsafe extern "C" fn evpoll_do_init() -> c_int {
+    from_result(|| {
+        queue::init()?;
+        Ok(0)
+    })
+}
+
+/// `evpoll_create(2)`.
+///
+/// # Safety
+///
+/// There are no requirements.
+#[export]
+pub unsafe extern "C" fn evpoll_do_create(maxfds: c_int, flags: c_uint) -> c_int {
     from_result(|| {
         let maxfds = u32::try_from(maxfds).map_err(|_| EINVAL)?;
         queue::create(maxfds, flags)

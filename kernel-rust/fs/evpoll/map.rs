@@ -2,9 +2,12 @@
 
 //! The memory of the events, and its mapping into processes.
 //!
-//! A queue has two halves of `Queue::pages` pages each, mapped one behind the other. A page is
-//! allocated, in both halves, when a watch is added that may need it, or when user space touches
-//! it. It stays until the queue and all its mappings are gone.
+//! A queue has two halves, as large as [`Queue::mapped_pages`] says, mapped one behind the other. A
+//! page is allocated, in both halves, when a watch is added that may need it, or when user space
+//! touches it. It stays until the queue and all its mappings are gone, or until `EP_FREE`.
+//!
+//! Each half has one entry more than there may be watches, for a hole (see `Queue::make_room`). If
+//! that takes a page of its own, it is not mapped: what is handed out has no holes.
 //!
 //! A mapping is read-only for good, is never inherited, and can only be removed as a whole. It
 //! refers to a file of its own, [`PagesFile`], and not to the queue's, so that it does not keep the
@@ -149,10 +152,13 @@ fn free_page(page: usize) {
     }
 }
 
-/// A mapping into an address space.
+/// Mappings into an address space: one that evpoll made, or all that the program made.
 struct Mapping {
     mm: *mut bindings::mm_struct,
-    start: usize,
+    /// Where one of them is, unless only others are left.
+    start: Option<usize>,
+    /// How many there are.
+    vmas: usize,
     /// Made by evpoll, not by the program.
     own: bool,
 }
@@ -162,8 +168,8 @@ unsafe impl Send for Mapping {}
 
 /// What `Queue::memory` protects.
 pub(crate) struct Memory {
-    /// All mappings that evpoll made, and one of each process that made some itself. An element's
-    /// `mm` is valid: it is removed before the VMA is gone.
+    /// All that there are. An element's `mm` is valid: it is removed before the last of its VMAs
+    /// is gone.
     mappings: KVVec<Mapping>,
     /// What a mapping refers to. `None` once the queue was released.
     file: Option<ARef<File>>,
@@ -175,6 +181,11 @@ impl Memory {
             mappings: KVVec::new(),
             file: None,
         }
+    }
+
+    /// Whether there is a mapping in any process.
+    pub(crate) fn is_mapped(&self) -> bool {
+        !self.mappings.is_empty()
     }
 }
 
@@ -209,10 +220,21 @@ fn current_mm() -> *mut bindings::mm_struct {
 }
 
 impl Queue {
-    /// The size of a half in bytes.
+    /// The number of pages of a half that are mapped.
+    #[inline]
+    fn mapped_pages(&self) -> u32 {
+        self.maxfds().div_ceil(ENTRIES_PER_PAGE)
+    }
+
+    /// The number of pages of a half.
+    pub(crate) fn pages(&self) -> u32 {
+        (self.maxfds() + 1).div_ceil(ENTRIES_PER_PAGE)
+    }
+
+    /// The mapped size of a half in bytes.
     #[inline]
     pub(crate) fn half_size(&self) -> usize {
-        (self.pages as usize).wrapping_mul(PAGE_SIZE)
+        (self.mapped_pages() as usize).wrapping_mul(PAGE_SIZE)
     }
 
     fn map_size(&self) -> usize {
@@ -240,7 +262,7 @@ impl Queue {
         };
         let mut larger = KVVec::new();
         if page >= pairs {
-            let len = (page + 1).max(2 * pairs).min(self.pages as usize);
+            let len = (page + 1).max(2 * pairs).min(self.pages() as usize);
             larger.resize(len, [0; 2], GFP_KERNEL_ACCOUNT)?;
         }
         let first = alloc_page()?;
@@ -269,7 +291,7 @@ impl Queue {
     /// Allocates one more page of entries. Fails with `ENOMEM`, or `E2BIG` if there are all.
     pub(crate) fn commit_more(&self) -> Result {
         let page = self.state.lock().directory.complete;
-        if page >= self.pages {
+        if page >= self.pages() {
             return Err(E2BIG);
         }
         self.commit_page(page as usize).map(|_| ())
@@ -283,21 +305,24 @@ impl Queue {
         loop {
             let file = {
                 let memory = self.memory.lock();
-                if let Some(mapping) = memory.mappings.iter().find(|mapping| mapping.mm == mm) {
-                    self.state.lock().mapping = LastMapping {
-                        mm,
-                        start: mapping.start,
-                    };
+                let mut here = memory.mappings.iter().filter(|mapping| mapping.mm == mm);
+                if let Some(start) = here.find_map(|mapping| mapping.start) {
+                    self.state.lock().mapping = LastMapping { mm, start };
                     return Ok(());
+                }
+                // No room, so nothing to map. It cannot be given up once there is a mapping.
+                if self.maxfds() == 0 {
+                    return Err(EINVAL);
                 }
                 memory.file.clone().ok_or(EBADF)?
             };
+            let size = self.map_size();
             // SAFETY: The file is valid; no lock is held.
             let address = unsafe {
                 bindings::vm_mmap(
                     file.as_ptr(),
                     0,
-                    self.map_size(),
+                    size,
                     bindings::PROT_READ as c_ulong,
                     bindings::MAP_SHARED as c_ulong,
                     0,
@@ -305,11 +330,31 @@ impl Queue {
             };
             // What is in the last 4095 bytes of the address space is an error.
             if (address as isize) < 0 && address as isize >= -(bindings::MAX_ERRNO as isize) {
+                if size != self.map_size() {
+                    continue;
+                }
                 let err = Error::from_errno(address as c_int);
                 // The limit of locked memory, for one who locks all that he maps.
                 return Err(if err == EAGAIN { ENOMEM } else { err });
             }
         }
+    }
+
+    /// Whether the current process has a mapping. Process context, may sleep.
+    pub(crate) fn is_mapped_here(&self) -> bool {
+        if self.state.lock().mapping.start().is_some() {
+            return true;
+        }
+        let mm = current_mm();
+        let memory = self.memory.lock();
+        memory.mappings.iter().any(|mapping| mapping.mm == mm)
+    }
+
+    /// `EP_FREE`, once there are no watches: the memory of the events. `ctl` is held.
+    pub(crate) fn free_pages(&self) {
+        let _memory = self.memory.lock();
+        let directory = core::mem::replace(&mut self.state.lock().directory, Directory::new());
+        drop(directory);
     }
 
     /// The queue is being released: removes the mappings that evpoll made, in all processes, and
@@ -328,9 +373,9 @@ impl Queue {
                     }
                     // Once is enough: one that is on its way out removes the mapping itself.
                     mapping.own = false;
+                    let start = mapping.start?;
                     // SAFETY: By the invariants of `mappings` `mm` is valid.
-                    unsafe { bindings::mmget_not_zero(mapping.mm) }
-                        .then_some((mapping.mm, mapping.start))
+                    unsafe { bindings::mmget_not_zero(mapping.mm) }.then_some((mapping.mm, start))
                 })
             };
             let Some((mm, start)) = found else {
@@ -347,9 +392,8 @@ impl Queue {
         if vma.try_clear_maywrite().is_err() || vma.try_clear_mayexec().is_err() {
             return Err(EACCES);
         }
-        if vma.end() - vma.start() != self.map_size() {
-            return Err(EINVAL);
-        }
+        let start = vma.start();
+        let size = vma.end() - start;
         vma.set_dontexpand();
         vma.set_dontcopy();
         vma.set_dontdump();
@@ -357,18 +401,27 @@ impl Queue {
         let vma = vma.as_ptr();
         let mut memory = self.memory.lock();
         let file = memory.file.clone().ok_or(EBADF)?;
+        // With `memory` held, and a size of 0 there is not: so there is room as long as there are
+        // mappings.
+        if size != self.map_size() {
+            return Err(EINVAL);
+        }
         // SAFETY: The VMA is undergoing initial setup, with the address space locked.
         unsafe {
             if (*vma).vm_pgoff != 0 {
                 return Err(EINVAL);
             }
             let mm = (*vma).vm_mm;
-            // One is enough for a wait, however many a program makes; but not to lose one's own.
-            if own || !memory.mappings.iter().any(|mapping| mapping.mm == mm) {
+            let mut mappings = memory.mappings.iter_mut();
+            if let Some(programs) = mappings.find(|other| !own && !other.own && other.mm == mm) {
+                programs.vmas += 1;
+                programs.start.get_or_insert(start);
+            } else {
                 memory.mappings.push(
                     Mapping {
                         mm,
-                        start: (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
+                        start: Some(start),
+                        vmas: 1,
                         own,
                     },
                     GFP_KERNEL_ACCOUNT,
@@ -385,9 +438,27 @@ impl Queue {
     /// The mapping is going away.
     fn unmapped(&self, mm: *mut bindings::mm_struct, start: usize) {
         let mut memory = self.memory.lock();
-        memory
-            .mappings
-            .retain(|mapping| mapping.mm != mm || mapping.start != start);
+        let mappings = &mut memory.mappings;
+        let exact = mappings
+            .iter()
+            .position(|mapping| mapping.mm == mm && mapping.start == Some(start));
+        // Or one of those of which only the number is known.
+        let found = exact.or_else(|| {
+            mappings.iter().position(|mapping| {
+                mapping.mm == mm && mapping.vmas > usize::from(mapping.start.is_some())
+            })
+        });
+        if let Some((index, mapping)) =
+            found.and_then(|index| Some((index, mappings.get_mut(index)?)))
+        {
+            mapping.vmas -= 1;
+            if exact.is_some() {
+                mapping.start = None;
+            }
+            if mapping.vmas == 0 {
+                let _ = mappings.remove(index);
+            }
+        }
         let mut state = self.state.lock();
         if state.mapping.mm == mm && state.mapping.start == start {
             state.mapping = LastMapping::NONE;
@@ -485,7 +556,8 @@ unsafe extern "C" fn vm_fault(vmf: *mut bindings::vm_fault) -> bindings::vm_faul
     let Some(queue) = queue else {
         return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
     };
-    let pages = queue.pages as usize;
+    // Not 0, as there is a mapping.
+    let pages = (queue.mapped_pages() as usize).max(1);
     let (half, page) = (offset / pages, offset % pages);
     let Ok(pair) = queue.commit_page(page) else {
         return bindings::vm_fault_reason_VM_FAULT_OOM;
@@ -509,8 +581,8 @@ impl QueueFile {
     }
 }
 
-/// Where a wait stores the address of the events: a variable of the program, of the size of its
-/// pointers.
+/// Where a wait stores where the events are: a variable of the program, of the size of its pointers
+/// and its `unsigned long`.
 pub(crate) struct PointerVariable {
     address: *mut c_void,
     /// Pointers have 32 bits.
@@ -525,7 +597,7 @@ impl PointerVariable {
         }
     }
 
-    /// Stores the address, if that takes no page fault. Any context.
+    /// Stores `value`, if that takes no page fault. Any context.
     #[inline]
     pub(crate) fn try_store(&self, value: usize) -> bool {
         // SAFETY: It is safe to pass any address.
@@ -542,7 +614,7 @@ impl PointerVariable {
         ret == 0
     }
 
-    /// Stores the address. Process context, sleeps.
+    /// Stores `value`. Process context, sleeps.
     pub(crate) fn store(&self, value: usize) -> Result {
         to_result(
             // SAFETY: It is safe to pass any address.

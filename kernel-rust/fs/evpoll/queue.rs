@@ -18,6 +18,12 @@ use crate::{
         PointerVariable,
         ENTRIES_PER_PAGE, //
     },
+    nested::{
+        self,
+        Nested, //
+    },
+    requests,
+    trace,
     watch::{
         interest,
         key_of,
@@ -38,7 +44,8 @@ use kernel::{
         fcblist::{
             poll_now,
             Callback,
-            HooksEnabled, //
+            HooksEnabled,
+            Source, //
         },
         file::FileDescriptorReservation,
         File, //
@@ -50,6 +57,10 @@ use kernel::{
     seq_file::SeqFile,
     seq_print,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         poll::PollTable,
         wait_lock::{
             Unready,
@@ -58,7 +69,8 @@ use kernel::{
         Arc,
         ArcBorrow,
         Mutex, //
-    }, //
+    },
+    uaccess::UserSliceReader, //
 };
 
 /// What the queue's own descriptor reports, and its wake-ups carry, while events are pending.
@@ -93,6 +105,19 @@ pub(crate) struct State {
     /// A half that was handed out is having its holes squeezed out: it must not be turned over to
     /// the producers meanwhile.
     squeezing: bool,
+    pub(crate) count: Counters,
+}
+
+/// What a queue counts, for fdinfo.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counters {
+    /// Entries that were handed out.
+    events: u64,
+    /// Events that were added to an entry that was pending.
+    pub(crate) coalesced: u64,
+    /// Events that say nothing new: the source had news, but what it said is not the case any more,
+    /// or not yet, and only what was true before is.
+    pub(crate) spurious: u64,
 }
 
 impl State {
@@ -190,10 +215,15 @@ pub(crate) struct Queue {
     /// The pages and mappings.
     #[pin]
     pub(crate) memory: Mutex<Memory>,
-    /// The most watches that there may be.
-    maxfds: u32,
-    /// Pages of a half.
-    pub(crate) pages: u32,
+    /// The most watches that there may be. 0: `/dev/eventpoll` without `EP_ALLOC`.
+    ///
+    /// Written with `ctl` and `memory` held, while there is no mapping: does not change for who
+    /// holds one of them, or knows of a mapping. Others get what it was a moment ago.
+    maxfds: Atomic<u32>,
+    /// The queues that watch this one, to tell them, ...
+    pub(crate) watchers: Source,
+    /// ... and to know of cycles before there are any.
+    pub(crate) nested: nested::Locked,
     user: User,
     _hooks: HooksEnabled,
 }
@@ -228,12 +258,36 @@ unsafe impl AnonFile for QueueFile {
         }
     }
 
+    fn open() -> Result<Arc<Queue>> {
+        let queue = Arc::pin_init(Queue::new(0)?, GFP_KERNEL_ACCOUNT)?;
+        queue.as_arc_borrow().init_memory()?;
+        Ok(queue)
+    }
+
+    fn write(queue: ArcBorrow<'_, Queue>, _file: &File, reader: UserSliceReader) -> Result<usize> {
+        requests::write(queue, reader)
+    }
+
+    fn ioctl(
+        queue: ArcBorrow<'_, Queue>,
+        _file: &File,
+        cmd: u32,
+        arg: usize,
+        compat: bool,
+    ) -> Result<c_int> {
+        requests::ioctl(&queue, cmd, arg, compat)
+    }
+
     fn mmap(queue: ArcBorrow<'_, Queue>, _file: &File, vma: &VmaNew) -> Result {
         QueueFile::map(&queue, vma)
     }
 
     fn show_fdinfo(queue: ArcBorrow<'_, Queue>, m: &SeqFile) {
-        seq_print!(m, "maxfds:\t{}\n", queue.maxfds);
+        let count = queue.state.lock().count;
+        seq_print!(m, "maxfds:\t{}\n", queue.maxfds());
+        seq_print!(m, "events:\t{}\n", count.events);
+        seq_print!(m, "coalesced:\t{}\n", count.coalesced);
+        seq_print!(m, "spurious:\t{}\n", count.spurious);
         let table = queue.ctl.lock();
         let mut place = 0;
         while let Some((watch, next)) = table.next_from(place) {
@@ -247,9 +301,7 @@ unsafe impl AnonFile for QueueFile {
 
 /// `evpoll_create(2)`.
 pub(crate) fn create(maxfds: u32, flags: u32) -> Result<c_int> {
-    if maxfds == 0 || maxfds > bindings::EVPOLL_MAX_FDS {
-        return Err(EINVAL);
-    }
+    check_maxfds(maxfds)?;
     if flags & !bindings::O_CLOEXEC != 0 {
         return Err(EINVAL);
     }
@@ -264,12 +316,27 @@ pub(crate) fn create(maxfds: u32, flags: u32) -> Result<c_int> {
     Ok(fd as c_int)
 }
 
-/// The operations of `evpoll_ctl(2)`.
+fn check_maxfds(maxfds: u32) -> Result {
+    if maxfds == 0 || maxfds > bindings::EVPOLL_MAX_FDS {
+        Err(EINVAL)
+    } else {
+        Ok(())
+    }
+}
+
+/// Called once, when the kernel starts.
+pub(crate) fn init() -> Result {
+    nested::init();
+    anon_inode::register_device::<QueueFile>(c"eventpoll", 0o666)
+}
+
+/// The operations of `evpoll_ctl(2)`, and (`Set`) of `write(2)`: add or modify, whichever it takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
     Add { test: bool },
     Del,
     Mod { test: bool },
+    Set,
 }
 
 impl TryFrom<c_int> for Op {
@@ -290,37 +357,33 @@ impl TryFrom<c_int> for Op {
 /// `evpoll_ctl(2)`.
 pub(crate) fn ctl(queue_file: &File, op: Op, file: &File, fd: i32, events: u32) -> Result {
     let queue = anon_inode::data_of::<QueueFile>(queue_file).ok_or(EINVAL)?;
-    if events & !EVENTS != 0 {
-        return Err(EINVAL);
-    }
-    let events = events as u16;
-    match op {
-        Op::Add { .. } if core::ptr::eq(queue_file, file) => Err(ELOOP),
-        Op::Add { test } => Queue::add(queue, file, fd, events, test),
-        Op::Mod { test } => queue.modify(file, fd, events, test),
-        Op::Del => queue.remove(key_of(fd, file)).ok_or(ENOENT),
-    }
+    Queue::change(queue, op, file, fd, events)
 }
 
 impl Queue {
     fn new(maxfds: u32) -> Result<impl PinInit<Self>> {
         let user = User::current()?;
-        // One entry more than there may be watches: room for a hole, see `make_room`.
-        let pages = (maxfds + 1).div_ceil(ENTRIES_PER_PAGE);
         Ok(pin_init!(Self {
             state <- new_wait_lock!(State {
                 buffer: DoubleBuffer::new(),
                 directory: Directory::new(),
                 mapping: LastMapping::NONE,
                 squeezing: false,
+                count: Counters::default(),
             }, "evpoll::state"),
             ctl <- new_mutex!(Queue::no_watches(), "evpoll::ctl"),
             memory <- new_mutex!(Memory::new(), "evpoll::memory"),
-            maxfds,
-            pages,
+            maxfds: Atomic::new(maxfds),
+            watchers: Source::new(),
+            nested: Nested::new(),
             user,
             _hooks: HooksEnabled::new(),
         }))
+    }
+
+    #[inline]
+    pub(crate) fn maxfds(&self) -> u32 {
+        self.maxfds.load(Relaxed)
     }
 
     fn no_watches() -> Interest {
@@ -328,30 +391,74 @@ impl Queue {
         Table::new(Places(KVVec::new()), unsafe { bindings::get_random_u64() })
     }
 
-    /// `EP_CTL_ADD`.
-    fn add(this: ArcBorrow<'_, Self>, file: &File, fd: i32, events: u16, test: bool) -> Result {
-        let mut watch = Watch::new(this, fd, events)?;
-        let mut table = this.ctl.lock();
-
-        if table.find(key_of(fd, file)).is_some() {
-            return Err(EEXIST);
+    /// Changes the watch of a descriptor.
+    pub(crate) fn change(
+        this: ArcBorrow<'_, Self>,
+        op: Op,
+        file: &File,
+        fd: i32,
+        events: u32,
+    ) -> Result {
+        if events & !EVENTS != 0 {
+            return Err(EINVAL);
         }
-        if table.len() >= this.maxfds as usize {
+        let events = events as u16;
+        let key = key_of(fd, file);
+        let mut table = this.ctl.lock();
+        match (op, table.find(key)) {
+            (Op::Add { test }, None) => Self::add(this, &mut table, file, fd, events, test),
+            (Op::Set, None) => Self::add(this, &mut table, file, fd, events, false),
+            (Op::Add { .. }, Some(_)) => Err(EEXIST),
+            (Op::Mod { test }, Some(watch)) => this.modify(&table, watch, file, events, test),
+            (Op::Set, Some(watch)) => this.modify(&table, watch, file, events, false),
+            (Op::Del, Some(_)) => this.remove_from(&mut table, key).ok_or(ENOENT),
+            (Op::Mod { .. } | Op::Del, None) => Err(ENOENT),
+        }
+    }
+
+    /// What the descriptor is watched for, if it is.
+    pub(crate) fn watched_for(&self, file: &File, fd: i32) -> Option<u16> {
+        let table = self.ctl.lock();
+        let watch = table.find(key_of(fd, file))?;
+        // SAFETY: It is in the table, and `ctl` is held.
+        Some(unsafe { watch.as_ref() }.events())
+    }
+
+    /// Adds a watch of a descriptor that has none. `table` is that of the queue.
+    fn add(
+        this: ArcBorrow<'_, Self>,
+        table: &mut Interest,
+        file: &File,
+        fd: i32,
+        events: u16,
+        test: bool,
+    ) -> Result {
+        if table.len() >= this.maxfds() as usize {
             return Err(E2BIG);
         }
         if table.count_fd(fd) >= FILES_PER_FD {
             return Err(ENOSPC);
         }
         let charge = this.user.charge()?;
+        let mut watch = Watch::new(this, fd, events)?;
         if let Some(places) = table.wants() {
             let places = KVVec::from_elem(None, places, GFP_KERNEL_ACCOUNT)?;
             drop(table.replace(Places(places)));
         }
-        this.make_room(&table)?;
+        this.make_room(table)?;
 
         // From here on it may be called back. It cannot be found in the table, but whoever may look
         // for it waits for `ctl`, or for the reference to the file that the caller holds.
-        watch.as_mut().add(file, interest(events))?;
+        match anon_inode::data_of::<QueueFile>(file) {
+            None => watch.as_mut().add(file, interest(events))?,
+            Some(inner) => {
+                nested::link(&this, &inner)?;
+                // SAFETY: This is the only place where callbacks for a queue's file are added. The
+                // file has a reference to the queue, and so to `watchers`, until it is released.
+                unsafe { watch.as_mut().add_at(file, &inner.watchers, interest(events)) }
+                    .inspect_err(|_| nested::unlink(&this, &inner))?;
+            }
+        }
         let watch = WatchRef::from_box(watch);
         table.insert(watch);
         charge.keep();
@@ -361,11 +468,16 @@ impl Queue {
         Ok(())
     }
 
-    /// `EP_CTL_MOD`.
-    fn modify(&self, file: &File, fd: i32, events: u16, test: bool) -> Result {
-        let table = self.ctl.lock();
-        let watch = table.find(key_of(fd, file)).ok_or(ENOENT)?;
-        self.make_room(&table)?;
+    /// Changes what a watch asks for.
+    fn modify(
+        &self,
+        table: &Interest,
+        watch: WatchRef,
+        file: &File,
+        events: u16,
+        test: bool,
+    ) -> Result {
+        self.make_room(table)?;
 
         // SAFETY: It is in the table, and `ctl` is held.
         let watch = unsafe { watch.as_ref() };
@@ -382,40 +494,99 @@ impl Queue {
         if test && found != 0 {
             let mut state = self.state.lock();
             // SAFETY: Both callers have found the watch in this queue's table, or put it there.
-            unsafe { Watch::post(watch, &mut state, found) };
+            let watched = unsafe { Watch::post(watch, &mut state, found) };
+            drop(state);
+            if watched {
+                self.watchers.notify(PENDING);
+            }
         }
     }
 
-    /// Takes a watch out of the table and frees it.
-    pub(crate) fn remove(&self, key: Key) -> Option<()> {
+    /// Takes a watch out of the table and frees it, if it is there.
+    pub(crate) fn remove(&self, key: Key) {
         let mut table = self.ctl.lock();
+        let _ = self.remove_from(&mut table, key);
+    }
+
+    fn remove_from(&self, table: &mut Interest, key: Key) -> Option<()> {
         let watch = table.remove(key)?;
-        // SAFETY: It was taken out of the table.
-        Self::free(unsafe { watch.into_box() });
+        // SAFETY: It was taken out of the table, and `ctl` is held.
+        unsafe { self.free(watch) };
         self.user.uncharge(1);
         Some(())
     }
 
-    /// Frees a watch: no more callbacks, then no event that is left of it. `ctl` is held.
-    fn free(mut watch: Pin<KBox<Callback<Watch>>>) {
+    /// Frees a watch: no more callbacks, then no event that is left of it.
+    ///
+    /// # Safety
+    ///
+    /// The watch was taken out of this queue's table, with `ctl` held, as it still is.
+    unsafe fn free(&self, watch: WatchRef) {
+        // SAFETY: By the safety requirements.
+        let mut watch = unsafe { watch.into_box() };
+        let file = watch.file() as *mut bindings::file;
+        // SAFETY: The file is not released before its watch has been taken out of the table and
+        // off the list: `__fput` sees to that first, and waits for `ctl`.
+        let inner = unsafe { anon_inode::data_of_raw::<QueueFile>(file) };
         watch.as_mut().remove();
         watch.revoke();
+        if let Some(inner) = inner {
+            nested::unlink(self, &inner);
+        }
     }
 
-    /// The queue is being released: frees all watches.
+    /// Frees all watches: the queue is being released.
     fn remove_all(&self) {
-        let mut table = self.ctl.lock();
+        self.remove_all_from(&mut self.ctl.lock());
+    }
+
+    fn remove_all_from(&self, table: &mut Interest) {
         // Whoever comes for a watch now finds none.
-        let all = core::mem::replace(&mut *table, Self::no_watches());
+        let all = core::mem::replace(table, Self::no_watches());
         self.user.uncharge(all.len());
         let mut place = 0;
         while let Some((watch, next)) = all.next_from(place) {
-            // SAFETY: It was taken out of the table, and `all` is not used to find it again.
-            Self::free(unsafe { watch.into_box() });
+            // SAFETY: It was taken out of the table, `all` is not used to find it again, and `ctl` is
+            // held.
+            unsafe { self.free(watch) };
             place = next;
             // SAFETY: May be called with a mutex held.
             unsafe { bindings::cond_resched() };
         }
+    }
+
+    /// `EP_ALLOC`: room for `maxfds` descriptors, if there is not.
+    pub(crate) fn allocate(&self, maxfds: u32) -> Result {
+        check_maxfds(maxfds)?;
+        let _table = self.ctl.lock();
+        let memory = self.memory.lock();
+        if memory.is_mapped() {
+            return Err(EBUSY);
+        }
+        if maxfds > self.maxfds() {
+            self.maxfds.store(maxfds, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// `EP_FREE`: no more room, and no watches.
+    pub(crate) fn deallocate(&self) -> Result {
+        let mut table = self.ctl.lock();
+        {
+            let memory = self.memory.lock();
+            // As long as holes are being squeezed out, somebody has been handed events.
+            if memory.is_mapped() || self.state.lock().squeezing {
+                return Err(EBUSY);
+            }
+            if self.maxfds() == 0 {
+                return Err(EINVAL);
+            }
+            // From now on it cannot be mapped.
+            self.maxfds.store(0, Relaxed);
+        }
+        self.remove_all_from(&mut table);
+        self.free_pages();
+        Ok(())
     }
 
     /// Sees to it that there is an entry for one more watch, or for one more hole.
@@ -438,7 +609,7 @@ impl Queue {
                 return Ok(());
             }
             // A page's worth of holes is worth the work, unless there is no other way.
-            let complete = capacity >= self.pages.wrapping_mul(ENTRIES_PER_PAGE);
+            let complete = capacity >= self.pages().wrapping_mul(ENTRIES_PER_PAGE);
             if complete || holes >= ENTRIES_PER_PAGE {
                 self.squeeze(table);
             } else {
@@ -486,8 +657,14 @@ impl Queue {
             let mut state = self.state.lock();
             if let Some(left) = work.go_on(&mut state.directory, SQUEEZE_STEP) {
                 state.squeezing = false;
-                if state.is_ready() && state.has_sleepers() {
+                // Somebody may have come meanwhile, for what is pending, and found nothing.
+                let ready = state.is_ready();
+                if ready && state.has_sleepers() {
                     state.wake_up(PENDING);
+                }
+                drop(state);
+                if ready {
+                    self.watchers.notify(PENDING);
                 }
                 return left;
             }
@@ -498,59 +675,102 @@ impl Queue {
 /// `evpoll_wait(2)`.
 pub(crate) fn wait(file: &File, events: PointerVariable, timeout_ms: c_int) -> Result<c_int> {
     let queue = anon_inode::data_of::<QueueFile>(file).ok_or(EINVAL)?;
-    if timeout_ms < -1 {
-        return Err(EINVAL);
-    }
-    let mut deadline = None;
+    queue.wait(Where::Address, events, timeout_ms)
+}
 
-    loop {
-        let mut state = queue.state.lock();
-        if !state.is_ready() {
-            if timeout_ms == 0 {
-                return Ok(0);
-            }
-            drop(state);
-            if timeout_ms > 0 && deadline.is_none() {
-                deadline = Some(deadline_in(timeout_ms));
-            }
-            let (guard, result) = queue
-                .state
-                .wait_until(deadline, timer_slack(), State::is_ready);
+/// What a wait stores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// The address of the events.
+    Address,
+    /// Their offset in the mapping.
+    Offset,
+}
+
+impl Queue {
+    /// Waits, and hands out what is pending: stores at `target` where it is, returns how much.
+    #[inline]
+    pub(crate) fn wait(
+        &self,
+        store: Where,
+        target: PointerVariable,
+        timeout_ms: c_int,
+    ) -> Result<c_int> {
+        let result = self.do_wait(store, target, timeout_ms);
+        trace::wait(
+            self,
+            timeout_ms,
             match result {
-                Ok(()) => state = guard,
-                Err(Unready::TimedOut) => return Ok(0),
-                Err(Unready::Signal) => return Err(EINTR),
-            }
-        }
+                Ok(count) => count,
+                Err(err) => err.to_errno(),
+            },
+        );
+        result
+    }
 
-        let Some(start) = state.mapping.start() else {
+    fn do_wait(&self, store: Where, target: PointerVariable, timeout_ms: c_int) -> Result<c_int> {
+        if timeout_ms < -1 {
+            return Err(EINVAL);
+        }
+        let mut deadline = None;
+
+        loop {
+            let mut state = self.state.lock();
+            if !state.is_ready() {
+                if self.maxfds() == 0 {
+                    return Err(EINVAL);
+                }
+                if timeout_ms == 0 {
+                    return Ok(0);
+                }
+                drop(state);
+                if timeout_ms > 0 && deadline.is_none() {
+                    deadline = Some(deadline_in(timeout_ms));
+                }
+                let (guard, result) =
+                    self.state
+                        .wait_until(deadline, timer_slack(), State::is_ready);
+                match result {
+                    Ok(()) => state = guard,
+                    Err(Unready::TimedOut) => return Ok(0),
+                    Err(Unready::Signal) => return Err(EINTR),
+                }
+            }
+
+            let start = match (store, state.mapping.start()) {
+                (Where::Offset, _) => 0,
+                (Where::Address, Some(start)) => start,
+                (Where::Address, None) => {
+                    drop(state);
+                    if let Err(err) = self.ensure_mapped() {
+                        self.pass_on();
+                        return Err(err);
+                    }
+                    continue;
+                }
+            };
+            let value = start.wrapping_add(state.buffer.filling().wrapping_mul(self.half_size()));
+
+            // With the lock held, so that it is the half that is handed out, and before it is
+            // handed out, so that no event is lost if it cannot be stored.
+            if !target.try_store(value) {
+                drop(state);
+                if let Err(err) = target.store(value) {
+                    self.pass_on();
+                    return Err(err);
+                }
+                continue;
+            }
+
+            let out = state.buffer.flip();
+            state.count.events += u64::from(out.used.wrapping_sub(out.holes));
+            if out.holes == 0 {
+                return Ok(out.used as c_int);
+            }
+            state.squeezing = true;
             drop(state);
-            if let Err(err) = queue.ensure_mapped() {
-                queue.pass_on();
-                return Err(err);
-            }
-            continue;
-        };
-        let address = start.wrapping_add(state.buffer.filling().wrapping_mul(queue.half_size()));
-
-        // With the lock held, so that the address is that of the half that is handed out, and
-        // before it is handed out, so that no event is lost if it cannot be stored.
-        if !events.try_store(address) {
-            drop(state);
-            if let Err(err) = events.store(address) {
-                queue.pass_on();
-                return Err(err);
-            }
-            continue;
+            return Ok(self.squeeze_out(SqueezeOut::new(out)) as c_int);
         }
-
-        let out = state.buffer.flip();
-        if out.holes == 0 {
-            return Ok(out.used as c_int);
-        }
-        state.squeezing = true;
-        drop(state);
-        return Ok(queue.squeeze_out(SqueezeOut::new(out)) as c_int);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
         State,
         PENDING, //
     },
+    trace,
 };
 use core::{
     cell::UnsafeCell,
@@ -86,7 +87,8 @@ impl Watch {
         )
     }
 
-    /// Queues `events` and wakes whoever waits for some.
+    /// Queues `events` and wakes whoever waits for some. Returns whether queues that watch this one
+    /// are to be told, once `state` is released.
     ///
     /// # Safety
     ///
@@ -96,7 +98,7 @@ impl Watch {
         this: &Callback<Watch>,
         state: &mut WaitGuard<'_, State>,
         events: u32,
-    ) {
+    ) -> bool {
         // SAFETY: `Queue::state` of the watch's queue is held, by the safety requirements.
         let shared = unsafe { &mut *this.shared.get() };
         let State {
@@ -109,9 +111,18 @@ impl Watch {
             shared.events,
             events as u16,
         );
+        let coalesced = posted == Posted::Coalesced;
+        trace::notify(&this.queue, this.id() as i32, events, coalesced);
+        if coalesced {
+            state.count.coalesced += 1;
+            return false;
+        }
         if posted == Posted::First && state.has_sleepers() {
             state.wake_up(PENDING);
         }
+        // With the lock held: whoever starts to watch looks at the state, with the lock held, after
+        // he has made himself known.
+        this.queue.watchers.is_watched()
     }
 
     /// Takes back the event that is pending, if any.
@@ -161,11 +172,20 @@ impl FileCallback for Watch {
     type Owner = Queue;
 
     #[inline]
-    unsafe fn notify(this: &Callback<Watch>, events: u32) {
+    unsafe fn notify(this: &Callback<Watch>, events: u32, hint: u32) {
         // SAFETY: By the safety requirements interrupts are off, until after this function.
         let mut state = unsafe { this.queue.state.lock_irqs_off() };
+        if events & hint == 0 {
+            state.count.spurious += 1;
+        }
         // SAFETY: `state` is that of the watch's queue.
-        unsafe { Watch::post(this, &mut state, events) };
+        let watched = unsafe { Watch::post(this, &mut state, events) };
+        drop(state);
+        if watched {
+            // SAFETY: This is `notify` of `this`. Queues do not watch each other in a cycle, and
+            // the chains are shorter than what lockdep can tell apart: see `nesting`.
+            unsafe { this.queue.watchers.notify_nested(this, PENDING) };
+        }
     }
 
     fn pin(&self) -> Arc<Queue> {
@@ -177,8 +197,8 @@ impl FileCallback for Watch {
             fd: id as i32,
             file,
         };
-        // There is none if somebody else was faster.
-        let _ = queue.remove(key);
+        // Does nothing if somebody else was faster.
+        queue.remove(key);
     }
 }
 

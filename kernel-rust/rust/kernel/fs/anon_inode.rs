@@ -2,12 +2,24 @@
 
 //! Files that have no inode of their own, and the operations that they are made of.
 //!
-//! C header: [`include/linux/anon_inodes.h`](srctree/include/linux/anon_inodes.h)
+//! Files of the same kind can also be opened through a device node, see [`register_device`].
+//!
+//! C headers: [`include/linux/anon_inodes.h`](srctree/include/linux/anon_inodes.h),
+//! [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
 use crate::{
     bindings,
-    error::from_err_ptr,
-    ffi::c_int,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    ffi::{
+        c_char,
+        c_int,
+        c_long,
+        c_uint,
+        c_ulong, //
+    },
     fs::File,
     mm::virt::VmaNew,
     prelude::*,
@@ -16,7 +28,15 @@ use crate::{
         aref::ARef,
         poll::PollTable, //
     },
-    types::ForeignOwnable, //
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceReader, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -40,9 +60,35 @@ pub unsafe trait AnonFile: Sized + 'static {
     /// `static OPERATIONS: FileOperations<…> = FileOperations::new();`.
     fn operations() -> &'static FileOperations<Self>;
 
+    /// A device node is opened: returns what the file is to own. Process context, may sleep.
+    fn open() -> Result<Self::Data> {
+        Err(ENXIO)
+    }
+
     /// The last reference to the file is gone. Process context, may sleep.
     fn release(data: Self::Data) {
         drop(data);
+    }
+
+    /// `write(2)`. Returns the number of bytes taken. Process context, may sleep.
+    fn write(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _reader: UserSliceReader,
+    ) -> Result<usize> {
+        Err(EINVAL)
+    }
+
+    /// `ioctl(2)`. `compat` means that the caller has pointers of 32 bits, in a 64-bit kernel, and
+    /// structures to match. Process context, may sleep.
+    fn ioctl(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _cmd: u32,
+        _arg: usize,
+        _compat: bool,
+    ) -> Result<c_int> {
+        Err(ENOTTY)
     }
 
     /// What `poll()` reports. Process context; must not sleep.
@@ -71,7 +117,8 @@ pub unsafe trait AnonFile: Sized + 'static {
 ///
 /// # Invariants
 ///
-/// A file with these operations was made by [`getfile`]: its private data is a `T::Data`.
+/// A file with these operations was made by [`getfile`], or by opening a device node of
+/// [`register_device`]: its private data is a `T::Data`.
 #[repr(transparent)]
 pub struct FileOperations<T>(bindings::file_operations, PhantomData<fn() -> T>);
 
@@ -82,10 +129,15 @@ impl<T: AnonFile> FileOperations<T> {
     /// Creates the table of operations.
     #[expect(clippy::new_without_default)]
     pub const fn new() -> Self {
-        // INVARIANT: Nothing but `getfile` gives the table to a file.
+        // INVARIANT: Nothing but `getfile` and `register_device` gives the table to a file.
         Self(
             bindings::file_operations {
+                open: Some(Self::open),
                 release: Some(Self::release),
+                write: Some(Self::write),
+                unlocked_ioctl: Some(Self::ioctl),
+                #[cfg(CONFIG_COMPAT)]
+                compat_ioctl: Some(Self::compat_ioctl),
                 poll: Some(Self::poll),
                 mmap: Some(Self::mmap),
                 show_fdinfo: Some(Self::show_fdinfo),
@@ -100,9 +152,25 @@ impl<T: AnonFile> FileOperations<T> {
     ///
     /// `file` is a valid file with these operations, which is not being released.
     unsafe fn data<'a>(file: *mut bindings::file) -> <T::Data as ForeignOwnable>::Borrowed<'a> {
-        // SAFETY: By the invariants `private_data` comes from `into_foreign` in `getfile`, and is
-        // taken back only in `release`.
+        // SAFETY: By the invariants `private_data` comes from `into_foreign` in `getfile` or `open`,
+        // and is taken back only in `release`.
         unsafe { <T::Data as ForeignOwnable>::borrow((*file).private_data) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called by the VFS, with a valid file that is being opened through a device node.
+    unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        match T::open() {
+            Ok(data) => {
+                // INVARIANT: The private data becomes a `T::Data`.
+                // SAFETY: The file is valid and nobody else's yet. What the private data was, the
+                // device, is not owned.
+                unsafe { (*file).private_data = data.into_foreign() };
+                0
+            }
+            Err(err) => err.to_errno(),
+        }
     }
 
     /// # Safety
@@ -114,6 +182,67 @@ impl<T: AnonFile> FileOperations<T> {
         // borrowed.
         T::release(unsafe { <T::Data as ForeignOwnable>::from_foreign((*file).private_data) });
         0
+    }
+
+    /// # Safety
+    ///
+    /// Only called by the VFS, with a valid file with these operations.
+    unsafe extern "C" fn write(
+        file: *mut bindings::file,
+        buffer: *const c_char,
+        count: usize,
+        _position: *mut bindings::loff_t,
+    ) -> isize {
+        // SAFETY: `->write()` is called with a valid file with these operations.
+        let data = unsafe { Self::data(file) };
+        // SAFETY: Likewise; the position is not used.
+        let file = unsafe { File::from_raw_file(file) };
+        let buffer = UserPtr::from_ptr(buffer.cast_mut().cast());
+        match T::write(data, file, UserSlice::new(buffer, count).reader()) {
+            // Not more than `count`, which the VFS keeps below `isize::MAX`.
+            Ok(taken) => taken as isize,
+            Err(err) => err.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called by the VFS, with a valid file with these operations.
+    unsafe fn do_ioctl(
+        file: *mut bindings::file,
+        cmd: c_uint,
+        arg: c_ulong,
+        compat: bool,
+    ) -> c_long {
+        // SAFETY: By the safety requirements.
+        let data = unsafe { Self::data(file) };
+        // SAFETY: Likewise; an ioctl has no use for the file position.
+        let file = unsafe { File::from_raw_file(file) };
+        match T::ioctl(data, file, cmd, arg, compat) {
+            Ok(ret) => ret as c_long,
+            Err(err) => err.to_errno() as c_long,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only called by the VFS, with a valid file with these operations.
+    unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
+        // SAFETY: `->unlocked_ioctl()` is called with a valid file with these operations.
+        unsafe { Self::do_ioctl(file, cmd, arg, false) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called by the VFS, with a valid file with these operations.
+    #[cfg(CONFIG_COMPAT)]
+    unsafe extern "C" fn compat_ioctl(
+        file: *mut bindings::file,
+        cmd: c_uint,
+        arg: c_ulong,
+    ) -> c_long {
+        // SAFETY: `->compat_ioctl()` is called with a valid file with these operations.
+        unsafe { Self::do_ioctl(file, cmd, arg, true) }
     }
 
     /// # Safety
@@ -189,14 +318,46 @@ pub fn getfile<T: AnonFile>(data: T::Data, flags: u32) -> Result<ARef<File>> {
     }
 }
 
+/// Makes a device node `/dev/NAME`, for good. Opening it gives a file of kind `T` that owns what
+/// [`AnonFile::open`] returns. `mode` are the node's permissions. Process context, may sleep.
+pub fn register_device<T: AnonFile>(name: &'static CStr, mode: u16) -> Result {
+    let device = KBox::new(
+        Opaque::new(bindings::miscdevice {
+            minor: bindings::MISC_DYNAMIC_MINOR as c_int,
+            name: name.as_char_ptr(),
+            fops: &T::operations().0,
+            mode,
+            ..pin_init::zeroed()
+        }),
+        GFP_KERNEL,
+    )?;
+    // SAFETY: The name and the operations live forever, and so does the device, if this succeeds.
+    to_result(unsafe { bindings::misc_register(device.get()) })?;
+    KBox::leak(device);
+    Ok(())
+}
+
 /// Returns what `file` owns if it is of kind `T`.
 #[inline]
 pub fn data_of<T: AnonFile>(file: &File) -> Option<<T::Data as ForeignOwnable>::Borrowed<'_>> {
-    // SAFETY: A file's operations do not change, once it is open.
-    let operations = unsafe { (*file.as_ptr()).f_op };
+    // SAFETY: The caller has a reference to the file, so that it is valid and not released.
+    unsafe { data_of_raw::<T>(file.as_ptr()) }
+}
+
+/// The same for a file that the caller has no reference to.
+///
+/// # Safety
+///
+/// The file is valid and is not released as long as what is returned is used.
+#[inline]
+pub unsafe fn data_of_raw<'a, T: AnonFile>(
+    file: *mut bindings::file,
+) -> Option<<T::Data as ForeignOwnable>::Borrowed<'a>> {
+    // SAFETY: The file is valid. Its operations do not change, once it is open.
+    let operations = unsafe { (*file).f_op };
     if !core::ptr::eq(operations, &T::operations().0) {
         return None;
     }
-    // SAFETY: The file has these operations, and the caller has a reference to it.
-    Some(unsafe { FileOperations::<T>::data(file.as_ptr()) })
+    // SAFETY: The file has these operations, and is not released.
+    Some(unsafe { FileOperations::<T>::data(file) })
 }

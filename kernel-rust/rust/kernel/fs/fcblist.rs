@@ -7,13 +7,17 @@
 use crate::{
     bindings,
     error::to_result,
-    ffi::c_void,
+    ffi::{
+        c_int,
+        c_void, //
+    },
     fs::File,
     prelude::*,
     sync::Arc,
     types::Opaque, //
 };
 use core::{
+    cell::UnsafeCell,
     marker::{
         PhantomData,
         PhantomPinned, //
@@ -27,7 +31,8 @@ pub trait FileCallback: Send + Sync + Sized + 'static {
     /// Whoever the callback belongs to.
     type Owner: Send + Sync + 'static;
 
-    /// `events` happened to the file, some of those that the callback was added with.
+    /// `events` happened to the file, some of those that the callback was added with. `hint` is
+    /// what the source has said: an event with nothing of it is only what was true before.
     ///
     /// Called in any context, with the list locked and interrupts off; calls for one file do not
     /// overlap.
@@ -35,7 +40,7 @@ pub trait FileCallback: Send + Sync + Sized + 'static {
     /// # Safety
     ///
     /// Only called with interrupts off.
-    unsafe fn notify(this: &Callback<Self>, events: u32);
+    unsafe fn notify(this: &Callback<Self>, events: u32, hint: u32);
 
     /// The file is being closed: returns the owner, for [`release`](Self::release). Called like
     /// [`notify`](Self::notify).
@@ -101,15 +106,37 @@ impl<T: FileCallback> Callback<T> {
     /// Process context, may sleep. Fails with `EPERM` for files that do not tell of their events,
     /// with `EBUSY` if it was added before.
     pub fn add(self: Pin<&mut Self>, file: &File, events: u32) -> Result {
+        // SAFETY: `fcb` is valid and stays where it is until it is dropped, which removes it.
+        // `ops` and `id` are set.
+        self.add_with(|fcb| unsafe { bindings::file_notify_addcb(file.as_ptr(), fcb, events) })
+    }
+
+    /// Asks to be called back for `events` of `file`, which keeps its callbacks in `source`.
+    ///
+    /// Otherwise like [`add`](Self::add).
+    ///
+    /// # Safety
+    ///
+    /// Callbacks for `file` are only ever added with this `source`, which is not dropped before the
+    /// file is released.
+    pub unsafe fn add_at(self: Pin<&mut Self>, file: &File, source: &Source, events: u32) -> Result {
+        // SAFETY: As in `add`; the list is valid by the safety requirements.
+        self.add_with(|fcb| unsafe {
+            bindings::file_notify_addcb_at(file.as_ptr(), source.0.get(), fcb, events)
+        })
+    }
+
+    fn add_with(
+        self: Pin<&mut Self>,
+        add: impl FnOnce(*mut bindings::fcb_struct) -> c_int,
+    ) -> Result {
         let fcb = self.fcb.get();
         // SAFETY: `fcb` is valid, and `&mut` means that nobody else uses it; if it is on a list,
         // `head` does not change.
         if !unsafe { (*fcb).head }.is_null() {
             return Err(EBUSY);
         }
-        // SAFETY: `fcb` is valid and stays where it is until it is dropped, which removes it.
-        // `ops` and `id` are set.
-        let added = to_result(unsafe { bindings::file_notify_addcb(file.as_ptr(), fcb, events) });
+        let added = to_result(add(fcb));
         if added.is_err() {
             // INVARIANT: It is not on a list.
             // SAFETY: As above.
@@ -171,9 +198,13 @@ impl<T: FileCallback> Callback<T> {
     ///
     /// Only called by the list, with it locked and interrupts off, with the `fcb` of a
     /// `Callback<T>` that is on it.
-    unsafe extern "C" fn notify(fcb: *mut bindings::fcb_struct, events: bindings::__poll_t) {
+    unsafe extern "C" fn notify(
+        fcb: *mut bindings::fcb_struct,
+        events: bindings::__poll_t,
+        hint: bindings::__poll_t,
+    ) {
         // SAFETY: The list's lock is held, with interrupts off.
-        unsafe { T::notify(Self::from_fcb(fcb), events) }
+        unsafe { T::notify(Self::from_fcb(fcb), events, hint) }
     }
 
     /// # Safety
@@ -209,6 +240,74 @@ impl<T: FileCallback> Deref for Callback<T> {
 impl<T: FileCallback> PinnedDrop for Callback<T> {
     fn drop(self: Pin<&mut Self>) {
         self.remove();
+    }
+}
+
+/// Where a kind of files of one's own keeps its callbacks, for [`Callback::add_at`].
+///
+/// # Invariants
+///
+/// Null, or a list that was made for a callback and is owned by this. It never changes again.
+pub struct Source(UnsafeCell<*mut bindings::fcb_head>);
+
+// SAFETY: The pointer is published atomically, once, and the list has a lock of its own.
+unsafe impl Send for Source {}
+// SAFETY: As above.
+unsafe impl Sync for Source {}
+
+impl Source {
+    /// Creates one without callbacks.
+    #[expect(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        // INVARIANT: It is null.
+        Self(UnsafeCell::new(core::ptr::null_mut()))
+    }
+
+    #[inline]
+    fn head(&self) -> *mut bindings::fcb_head {
+        // SAFETY: The pointer is valid for reads. It may be set at this moment, once.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    /// Whether anybody has ever asked to be called back.
+    ///
+    /// The caller orders this after the change that it will tell of, and against the look at the
+    /// file that follows [`Callback::add_at`].
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        !self.head().is_null()
+    }
+
+    /// Tells that exactly `events` happened, if [watched](Self::is_watched). Any context, but not
+    /// from within [`FileCallback::notify`].
+    pub fn notify(&self, events: u32) {
+        let head = self.head();
+        if !head.is_null() {
+            // SAFETY: By the invariants the list is valid.
+            unsafe { bindings::file_notify_event(head, events, None) };
+        }
+    }
+
+    /// The same from within [`FileCallback::notify`] of `below`, whose list is therefore locked.
+    ///
+    /// # Safety
+    ///
+    /// Called from there, and following callbacks from this source never leads back to a list that
+    /// is locked.
+    pub unsafe fn notify_nested<T: FileCallback>(&self, below: &Callback<T>, events: u32) {
+        let head = self.head();
+        if !head.is_null() {
+            // SAFETY: By the invariants the list is valid; the rest is the safety requirements.
+            unsafe { bindings::file_notify_nested(head, below.fcb.get(), events) };
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants the list is owned, or null. Nobody has a callback on it: the
+        // file was released before.
+        unsafe { bindings::kfree(self.head().cast()) };
     }
 }
 
