@@ -4,9 +4,15 @@
 
 use std::fmt;
 
-pub const NR_EVPOLL_CREATE: i64 = 473;
-pub const NR_EVPOLL_CTL: i64 = 474;
-pub const NR_EVPOLL_WAIT: i64 = 475;
+/// A bit in the number of every system call of the x32 ABI.
+const X32: i64 = if cfg!(all(target_arch = "x86_64", target_pointer_width = "32")) {
+    0x4000_0000
+} else {
+    0
+};
+pub const NR_EVPOLL_CREATE: i64 = X32 + 473;
+pub const NR_EVPOLL_CTL: i64 = X32 + 474;
+pub const NR_EVPOLL_WAIT: i64 = X32 + 475;
 
 pub const EVPOLL_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
 pub const EVPOLL_MAX_FDS: i32 = 1 << 24;

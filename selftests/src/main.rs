@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `evpoll-selftests [--list] [--scale N] [FILTER]`: every test of evpoll that runs on the
-//! kernel itself, as KTAP on standard output.
+//! `evpoll-selftests [--list] [--scale N] [--with ABI]... [FILTER]`: every test of evpoll that
+//! runs on the kernel itself, as KTAP on standard output.
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -4,11 +4,16 @@
 //! A test passes only by returning: the verdict travels through a pipe that nothing else writes
 //! to, so a child that exits early, crashes or is killed has not passed. A panic in any thread
 //! ends the child at once. When the child is done, its whole process group is killed.
+//!
+//! The same tests, built for another ABI of the kernel, are programs beside this one, with the
+//! ABI's name behind theirs; `--with ABI` runs their tests as well.
 
 use std::ffi::CString;
 use std::io::Write;
 use std::os::raw::c_int;
+use std::os::unix::process::CommandExt;
 use std::panic::PanicHookInfo;
+use std::process::Command;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,11 +27,21 @@ pub struct Test {
     /// Seconds, before scaling.
     pub limit: u32,
     pub run: fn(),
+    /// The ABI whose program it runs in; none: this one.
+    pub abi: Option<&'static str>,
 }
+
+/// What the tests are built for besides the kernel's own ABI, as the names of their tests begin.
+const ABIS: [&str; 2] = ["i386", "x32"];
+/// Groups that do the same whatever they are built for: they start programs, for all of the ABIs.
+const ONCE: [&str; 1] = ["programs2002"];
 
 impl Test {
     pub fn full_name(&self) -> String {
-        format!("{}.{}", self.group, self.name)
+        match self.abi {
+            Some(abi) => format!("{abi}.{}.{}", self.group, self.name),
+            None => format!("{}.{}", self.group, self.name),
+        }
     }
 }
 
@@ -39,6 +54,7 @@ pub const fn test(group: &'static str, name: &'static str, run: fn()) -> Test {
         name,
         limit: LIMIT,
         run,
+        abi: None,
     }
 }
 
@@ -49,13 +65,16 @@ pub enum Outcome {
     Skipped(String),
 }
 
-const USAGE: &str = "usage: evpoll-selftests [--list] [--scale N] [FILTER]";
+const USAGE: &str = "usage: evpoll-selftests [--list] [--scale N] [--with ABI]... [FILTER]";
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
     list: bool,
     scale: u32,
     filter: Option<String>,
+    with: Vec<&'static str>,
+    /// The one test to become, and where its verdict goes: for a program of another ABI.
+    become_test: Option<(String, c_int)>,
 }
 
 fn parse(args: &[String]) -> Result<Options, String> {
@@ -75,6 +94,20 @@ fn parse(args: &[String]) -> Result<Options, String> {
                     .filter(|n| (1..=1000).contains(n))
                     .ok_or(format!("--scale takes a number from 1 to 1000, not {n:?}"))?;
             }
+            "--with" => {
+                let abi = args.next().ok_or("--with needs an ABI")?;
+                let known = ABIS.iter().find(|known| *known == abi);
+                options
+                    .with
+                    .push(known.ok_or(format!("--with takes one of {ABIS:?}, not {abi:?}"))?);
+            }
+            "--become" => {
+                let (Some(name), Some(fd)) = (args.next(), args.next()) else {
+                    return Err("--become needs a test and a descriptor".to_owned());
+                };
+                let fd = fd.parse().map_err(|_| format!("no descriptor: {fd:?}"))?;
+                options.become_test = Some((name.clone(), fd));
+            }
             a if a.starts_with('-') => return Err(format!("unknown option {a}")),
             a if options.filter.is_none() => options.filter = Some(a.to_owned()),
             a => return Err(format!("one filter only, not also {a:?}")),
@@ -92,6 +125,17 @@ pub fn main(args: &[String], tests: &[Test]) -> i32 {
             return 2;
         }
     };
+    if let Some((name, verdict)) = &options.become_test {
+        set_scale(options.scale);
+        let Some(test) = tests.iter().find(|t| t.full_name() == *name) else {
+            eprintln!("there is no test {name}");
+            return 2;
+        };
+        // SAFETY: a descriptor that is meant for this program only.
+        unsafe { libc::fcntl(*verdict, libc::F_SETFD, libc::FD_CLOEXEC) };
+        perform(test, *verdict);
+    }
+    let tests = with_abis(tests, &options.with);
     let chosen: Vec<&Test> = tests
         .iter()
         .filter(|t| match &options.filter {
@@ -121,6 +165,19 @@ pub fn main(args: &[String], tests: &[Test]) -> i32 {
         let _ = out.flush();
     }
     i32::from(failed)
+}
+
+/// The tests of this program, then those of the ABIs.
+fn with_abis(tests: &[Test], abis: &[&'static str]) -> Vec<Test> {
+    let mut all = tests.to_vec();
+    for abi in abis {
+        let repeated = tests.iter().filter(|t| !ONCE.contains(&t.group));
+        all.extend(repeated.map(|t| Test {
+            abi: Some(abi),
+            ..*t
+        }));
+    }
+    all
 }
 
 /// The KTAP lines of one test: what it said, why it failed, its result.
@@ -356,6 +413,33 @@ fn child(test: &Test, out: c_int, verdict_fd: c_int) -> ! {
         libc::dup2(out, 2);
         libc::close(out);
     }
+    match test.abi {
+        Some(abi) => become_other(abi, test, verdict_fd),
+        None => perform(test, verdict_fd),
+    }
+}
+
+/// Goes on as the program of another ABI.
+fn become_other(abi: &str, test: &Test, verdict_fd: c_int) -> ! {
+    // SAFETY: our own descriptor.
+    unsafe { libc::fcntl(verdict_fd, libc::F_SETFD, 0) };
+    let own = std::env::current_exe().unwrap_or_default();
+    let program = format!("{}-{abi}", own.display());
+    let error = Command::new(&program)
+        .args(["--become", &format!("{}.{}", test.group, test.name)])
+        .arg(verdict_fd.to_string())
+        .args(["--scale", &scale().to_string()])
+        .exec();
+    let text = format!("{program}: {error}\n");
+    // SAFETY: the buffer lives through the call; then the process ends.
+    unsafe {
+        libc::write(2, text.as_ptr().cast(), text.len());
+        libc::_exit(101)
+    }
+}
+
+/// Is the test from here on.
+fn perform(test: &Test, verdict_fd: c_int) -> ! {
     VERDICT.store(verdict_fd, Ordering::Relaxed);
     std::panic::set_hook(Box::new(on_panic));
     require_evpoll();
@@ -469,6 +553,28 @@ mod tests {
     }
 
     #[test]
+    fn tests_of_an_abi_are_named_after_it() {
+        let tests = [test("g", "n", || ()), test(ONCE[0], "n", || ())];
+        let names: Vec<String> = with_abis(&tests, &["i386", "x32"])
+            .iter()
+            .map(Test::full_name)
+            .collect();
+        let own = format!("{}.n", ONCE[0]);
+        assert_eq!(names, ["g.n", &own, "i386.g.n", "x32.g.n"]);
+    }
+
+    #[test]
+    fn a_program_of_an_abi_that_is_not_there_is_a_failure() {
+        let missing = Test {
+            abi: Some("i386"),
+            ..test("g", "n", || ())
+        };
+        let (outcome, output) = run(&missing, Some(Duration::from_secs(5)));
+        assert_eq!(outcome, Outcome::Failed(String::new()));
+        assert!(output.contains("-i386: "), "{output}");
+    }
+
+    #[test]
     fn options() {
         let parse = |args: &[&str]| parse(&args.iter().map(|s| s.to_string()).collect::<Vec<_>>());
         let o = parse(&["--scale", "4", "tcp"]).unwrap();
@@ -477,11 +583,19 @@ mod tests {
             (false, 4, Some("tcp"))
         );
         assert!(parse(&["--list"]).unwrap().list);
+        let o = parse(&["--with", "i386", "--with", "x32"]).unwrap();
+        assert_eq!(o.with, ["i386", "x32"]);
+        let o = parse(&["--become", "g.n", "7"]).unwrap();
+        assert_eq!(o.become_test, Some(("g.n".to_owned(), 7)));
         for wrong in [
             &["--scale"][..],
             &["--scale", "0"],
             &["--scale", "x"],
             &["--what"],
+            &["--with"],
+            &["--with", "arm"],
+            &["--become", "g.n"],
+            &["--become", "g.n", "x"],
             &["a", "b"],
         ] {
             assert!(parse(wrong).is_err(), "{wrong:?}");

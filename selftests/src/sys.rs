@@ -269,16 +269,16 @@ pub fn need_files(n: u64) {
 }
 
 pub fn try_need_files(n: u64) -> Sys<()> {
-    let mut l = libc::rlimit {
+    let mut l = libc::rlimit64 {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: one structure each.
     unsafe {
-        sys(libc::getrlimit(libc::RLIMIT_NOFILE, &mut l))?;
+        sys(libc::getrlimit64(libc::RLIMIT_NOFILE, &mut l))?;
         l.rlim_cur = l.rlim_cur.max(n);
         l.rlim_max = l.rlim_max.max(n);
-        sys(libc::setrlimit(libc::RLIMIT_NOFILE, &l))?;
+        sys(libc::setrlimit64(libc::RLIMIT_NOFILE, &l))?;
     }
     Ok(())
 }
@@ -286,15 +286,15 @@ pub fn try_need_files(n: u64) -> Sys<()> {
 /// Sets the current limit of a resource, leaving the largest as it is.
 #[track_caller]
 pub fn set_limit(resource: libc::__rlimit_resource_t, n: u64) {
-    let mut l = libc::rlimit {
+    let mut l = libc::rlimit64 {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: one structure each.
     unsafe {
-        ok("getrlimit", sys(libc::getrlimit(resource, &mut l)));
+        ok("getrlimit", sys(libc::getrlimit64(resource, &mut l)));
         l.rlim_cur = n.min(l.rlim_max);
-        ok("setrlimit", sys(libc::setrlimit(resource, &l)));
+        ok("setrlimit", sys(libc::setrlimit64(resource, &l)));
     }
 }
 

@@ -21,6 +21,7 @@ const fn long(name: &'static str, run: fn()) -> Test {
         name,
         limit: LONG,
         run,
+        abi: None,
     }
 }
 
