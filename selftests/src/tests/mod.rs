@@ -30,6 +30,7 @@ mod fifo;
 mod mapping;
 mod other_sockets;
 mod pipe;
+mod programs2002;
 mod room;
 mod sharing;
 mod tcp;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Test> {
         fifo::TESTS,
         threads::TESTS,
         faults::TESTS,
+        programs2002::TESTS,
     ]
     .concat()
 }
@@ -80,6 +82,7 @@ const EMULATED_NOT: &[&str] = &[
     "ctl.room_after_close",
     "fdinfo.",
     "mapping.",
+    "programs2002.",
     "sharing.",
     "wait.in_a_child",
     "wait.in_another_process",
