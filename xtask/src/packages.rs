@@ -5,8 +5,10 @@ use crate::ctx::Ctx;
 use crate::error::Fatal;
 use crate::files;
 use crate::lock::Lock;
-use crate::progress::{output, run_logged, Step};
+use crate::progress::{output, run_logged, say, Step};
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 /// Elsewhere than on Debian: what tells that the equivalent of a package is there. Packages that
 /// stand for a program of their own name are not listed.
@@ -43,6 +45,14 @@ pub const KBUILD: [&str; 15] = [
     "perl",
 ];
 
+/// What 32-bit and x32 programs are built with. They are not worth another package: gcc-multilib
+/// cannot be installed beside a cross compiler.
+pub const MULTILIB: [&str; 3] = ["gcc-multilib", "libc6-dev-i386", "libc6-dev-x32"];
+
+const LISTS: &str = "/var/lib/apt/lists";
+/// Lists of packages that are older than this are read again before they decide anything.
+const OLD: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What else building and booting a kernel takes on Debian.
 const COMPILERS_AND_QEMU: [&str; 7] = [
     "rustc-web",
@@ -56,6 +66,30 @@ const COMPILERS_AND_QEMU: [&str; 7] = [
 
 /// Sees to it that the packages are installed.
 pub fn ensure(ctx: &Ctx, wanted: &[&str]) -> anyhow::Result<()> {
+    obtain(ctx, wanted, How::Missing)
+}
+
+/// As [`ensure`]; if one of them is missing, the others are brought to the same version.
+pub fn ensure_matching(ctx: &Ctx, wanted: &[&str]) -> anyhow::Result<()> {
+    obtain(ctx, wanted, How::All)
+}
+
+/// As [`ensure`], but fails if anything else would have to go for them.
+pub fn ensure_beside(ctx: &Ctx, wanted: &[&str]) -> anyhow::Result<()> {
+    obtain(ctx, wanted, How::Beside)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// Those that are missing.
+    Missing,
+    /// All, if any is missing.
+    All,
+    /// Those that are missing, and without removing anything.
+    Beside,
+}
+
+fn obtain(ctx: &Ctx, wanted: &[&str], how: How) -> anyhow::Result<()> {
     if !debian() {
         return ensure_programs(wanted);
     }
@@ -77,19 +111,61 @@ pub fn ensure(ctx: &Ctx, wanted: &[&str]) -> anyhow::Result<()> {
         let text = format!("no package source of this machine has {name}: add one that does");
         return Err(Fatal::Setup(text).into());
     }
-    if install(ctx, &missing).is_err() {
+    let names = match how {
+        How::All => wanted,
+        _ => &missing,
+    };
+    if install(ctx, names, how).is_err() {
         // Most often the lists are old and name versions that are gone.
         update(ctx)?;
-        install(ctx, &missing)?;
+        install(ctx, names, how)?;
     }
     Ok(())
+}
+
+/// Reads the package lists again if they are old, one of these packages is not installed, and
+/// this user may. Without a network the old lists have to do.
+pub fn refresh(ctx: &Ctx, wanted: &[&str]) {
+    if !debian() || !root() || missing(wanted).is_empty() {
+        return;
+    }
+    let Ok(_lock) = Lock::take(ctx, "packages") else {
+        return;
+    };
+    let changed = |path: &Path| {
+        std::fs::metadata(path)
+            .and_then(|data| data.modified())
+            .ok()
+    };
+    // The folder's own time is that of the last change of any list; ours is that of the last look.
+    let times = [changed(Path::new(LISTS)), changed(&stamp(ctx))];
+    if old(&times, SystemTime::now()) {
+        if let Err(error) = update(ctx) {
+            say(&format!(
+                "xtask: going on with old package lists: {error:#}"
+            ));
+        }
+    }
+}
+
+/// Whether the last of these times is long ago, or there is none.
+fn old(times: &[Option<SystemTime>], now: SystemTime) -> bool {
+    let last = times.iter().flatten().max();
+    // A time to come says nothing either.
+    last.and_then(|last| now.duration_since(*last).ok())
+        .is_none_or(|age| age > OLD)
+}
+
+/// Its time is that of the last update of the lists.
+fn stamp(ctx: &Ctx) -> std::path::PathBuf {
+    ctx.cache.join("package-lists.stamp")
 }
 
 /// What to tell who may not install packages: one command for all that the usual commands will
 /// ask for, not only for what is missing at this step.
 fn command_for(missing_now: &[&str]) -> String {
     let mut names = missing_now.to_vec();
-    let usual = [&KBUILD[..], &COMPILERS_AND_QEMU].concat();
+    let usual = [&KBUILD[..], &COMPILERS_AND_QEMU, &MULTILIB].concat();
     let later = missing(&usual)
         .into_iter()
         .filter(|name| candidate(name).is_some());
@@ -199,14 +275,19 @@ fn update(ctx: &Ctx) -> anyhow::Result<()> {
     let mut cmd = apt_get();
     cmd.arg("update");
     run_logged(cmd, &ctx.log("apt-update"), &mut step)?;
+    files::write(&stamp(ctx), b"")?;
     step.done("");
     Ok(())
 }
 
-fn install(ctx: &Ctx, names: &[&str]) -> anyhow::Result<()> {
+fn install(ctx: &Ctx, names: &[&str], how: How) -> anyhow::Result<()> {
     let mut step = Step::start(format!("installing {}", names.join(" ")));
     let mut cmd = apt_get();
-    cmd.args(["install", "--no-install-recommends"]).args(names);
+    cmd.args(["install", "--no-install-recommends"]);
+    if how == How::Beside {
+        cmd.arg("--no-remove");
+    }
+    cmd.args(names);
     run_logged(cmd, &ctx.log("apt-install"), &mut step)?;
     step.done("");
     Ok(())
@@ -221,6 +302,17 @@ mod tests {
         let answer =
             "installed make\nnot-installed bc\ninstalled libelf-dev:amd64\nconfig-files x\n";
         assert_eq!(installed(answer), ["make", "libelf-dev"]);
+    }
+
+    #[test]
+    fn lists_are_old_after_a_day() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let ago = |hours: u64| Some(now - Duration::from_secs(hours * 3600));
+        assert!(!old(&[ago(23), ago(100)], now));
+        assert!(!old(&[ago(100), ago(0)], now));
+        assert!(old(&[ago(25), None], now));
+        assert!(old(&[None, None], now));
+        assert!(old(&[Some(now + Duration::from_secs(60))], now));
     }
 
     #[test]

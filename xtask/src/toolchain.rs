@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const BINDGEN: &str = "0.72.1";
+/// GNU's.
+const OBJCOPY: &str = "objcopy";
+const OBJCOPY_PACKAGE: &str = "binutils";
 /// The oldest rustc that Linux 7.3 takes.
 const OLDEST_RUSTC: (u32, u32) = (1, 85);
 
@@ -33,6 +36,7 @@ pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
     let libclang = libclang(&suffix);
     let bindgen = bindgen(ctx, libclang.as_deref())?;
 
+    packages::ensure(ctx, &[OBJCOPY_PACKAGE])?;
     let set = |name: &str, value: &Path| (name.to_owned(), value.display().to_string());
     let mut make_vars = vec![
         (
@@ -43,6 +47,8 @@ pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
                 suffix.clone()
             },
         ),
+        // LLVM's cannot convert what the x32 ABI needs, and the kernel does not offer that ABI then.
+        ("OBJCOPY".to_owned(), OBJCOPY.to_owned()),
         set("RUSTC", &rust.rustc),
         set("RUSTDOC", &rust.tool("rustdoc")),
         set("RUSTFMT", &rust.tool("rustfmt")),
@@ -56,13 +62,34 @@ pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
     id.add(&rust.version)
         .add(BINDGEN)
         .add(rust.rustc.as_os_str().as_encoded_bytes());
-    for tool in [format!("clang{suffix}"), format!("ld.lld{suffix}")] {
+    for tool in [
+        &format!("clang{suffix}"),
+        &format!("ld.lld{suffix}"),
+        OBJCOPY,
+    ] {
         id.add(output(Command::new(tool).arg("--version"))?);
     }
     Ok(Toolchain {
         make_vars,
         rustfmt: rust.tool("rustfmt"),
         id: id.hex(),
+    })
+}
+
+/// The compilers for programs that run in the guest.
+pub struct UserSpace {
+    /// One that has its library's source.
+    pub rustc: PathBuf,
+    pub clang: String,
+}
+
+/// Finds them: those that the kernel is built with.
+pub fn user_space(ctx: &Ctx) -> anyhow::Result<UserSpace> {
+    let rust = rust(ctx)?;
+    let suffix = clang(ctx, rust.llvm)?;
+    Ok(UserSpace {
+        rustc: rust.rustc,
+        clang: format!("clang{suffix}"),
     })
 }
 
@@ -98,8 +125,11 @@ impl Rust {
 
 /// Debian's rustc with the source of its library; else one of rustup that has it.
 fn rust(ctx: &Ctx) -> anyhow::Result<Rust> {
-    if packages::available(ctx, "rustc-web")? && packages::available(ctx, "rust-web-src")? {
-        packages::ensure(ctx, &["rustc-web", "rust-web-src"])?;
+    let debians = ["rustc-web", "rust-web-src"];
+    // With lists of long ago it would be a compiler of long ago.
+    packages::refresh(ctx, &debians);
+    if packages::available(ctx, debians[0])? && packages::available(ctx, debians[1])? {
+        packages::ensure_matching(ctx, &debians)?;
         let rust = Rust::at("/usr/bin/rustc".into())?;
         if suits(&rust.version) && packages::available(ctx, &format!("clang-{}", rust.llvm))? {
             return Ok(rust);

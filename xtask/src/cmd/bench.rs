@@ -134,7 +134,7 @@ impl Run<'_> {
                 hold: true,
                 leaks: false,
             },
-            programs: vec![self.program],
+            programs: vec![rootfs::Program::new("evpoll-bench", self.program)],
             processors: 1,
             memory: "2G".into(),
             kernel: &self.kernel.image,

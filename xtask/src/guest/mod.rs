@@ -28,7 +28,7 @@ pub struct Boot<'a> {
     pub name: &'a str,
     pub task: Task,
     /// Programs of the host that the guest gets in `/evpoll`.
-    pub programs: Vec<&'a Path>,
+    pub programs: Vec<rootfs::Program>,
     pub processors: u16,
     pub memory: String,
     pub kernel: &'a Path,

@@ -5,7 +5,9 @@
 mod cpio;
 mod programs;
 
-pub use programs::build as build_programs;
+pub use programs::{
+    build as build_programs, for_tests as programs_for_tests, Program, TestPrograms, ABIS,
+};
 
 use crate::ctx::Ctx;
 use crate::error::Fatal;
@@ -16,12 +18,12 @@ use cpio::Archive;
 use std::path::Path;
 use std::process::Command;
 
-/// Writes the archive for this task to `target`. `programs` are static executables of the host
-/// that go into the guest's `/evpoll`; `ports` says whether xtask is listening.
+/// Writes the archive for this task to `target`. `programs` go into the guest's `/evpoll`; `ports`
+/// says whether xtask is listening.
 pub fn initramfs(
     ctx: &Ctx,
     task: &Task,
-    programs: &[&Path],
+    programs: &[Program],
     ports: bool,
     target: &Path,
 ) -> anyhow::Result<()> {
@@ -46,14 +48,8 @@ pub fn initramfs(
         }
     }
     for program in programs {
-        let name = program
-            .file_name()
-            .context("a guest program without a name")?;
-        archive.file(
-            &format!("evpoll/{}", name.to_string_lossy()),
-            true,
-            read(program)?,
-        );
+        let path = format!("evpoll/{}", program.name);
+        archive.file(&path, true, read(&program.path)?);
     }
     std::fs::write(target, archive.bytes())
         .with_context(|| format!("Failed to write the boot archive {}", target.display()))

@@ -17,28 +17,26 @@ pub fn main(ctx: &Ctx, args: cli::Test) -> anyhow::Result<u8> {
     packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
     let filter = args.filter.as_deref();
     let programs = rootfs::build_programs(ctx)?;
-    let selftests = selftests::list(&programs.selftests, filter)?;
+    let mut selected = selftests::list(&programs.selftests, rootfs::ABIS, filter)?;
+    let mut set = rootfs::TestPrograms::default();
+    if !selected.is_empty() {
+        set = rootfs::programs_for_tests(ctx, &programs.selftests)?;
+        selected = selftests::list(&programs.selftests, &set.abis, filter)?;
+    }
     let host = host::run(ctx, filter)?;
-    if let (Some(filter), true, true) = (filter, selftests.is_empty(), host.is_empty()) {
+    if let (Some(filter), true, true) = (filter, selected.is_empty(), host.is_empty()) {
         return Err(Fatal::Setup(format!("no test's name contains {filter:?}")).into());
     }
 
     let mut report = Report::start(3);
     report.suite("host", host);
-    let ended = if selftests.is_empty() {
+    let ended = if selected.is_empty() {
         report.skip("guest", "no test is selected");
         report.skip("console", "nothing was booted");
         Ok(0)
     } else {
         let kernel = kernel::build(ctx)?;
-        selftests::run(
-            ctx,
-            &kernel,
-            &programs.selftests,
-            filter,
-            &selftests,
-            &mut report,
-        )
+        selftests::run(ctx, &kernel, &set, filter, &selected, &mut report)
     };
     if let Some(file) = &args.junit {
         files::write(file, report.junit().as_bytes())?;

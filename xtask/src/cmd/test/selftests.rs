@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The selftests: one boot, one program, its KTAP passed on as it comes.
+//! The selftests: one boot, one program (which starts its like of other ABIs), its KTAP passed on
+//! as it comes.
 
 use super::report::{Open, Report};
 use crate::ctx::{Ctx, Profile};
@@ -8,6 +9,7 @@ use crate::kernel::Kernel;
 use crate::ktap::{Case, Line, Parser, Verdict};
 use crate::progress::{self, Step};
 use crate::qemu::{self, Acceleration};
+use crate::rootfs::TestPrograms;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -16,14 +18,19 @@ use std::time::Duration;
 /// The console's name among the tests.
 const CONSOLE: &str = "console";
 
-/// The names of the tests that the filter selects, in the order in which they run.
-pub fn list(program: &Path, filter: Option<&str>) -> anyhow::Result<Vec<String>> {
+/// The names of the tests that the filter selects, in the order in which they run, with those of
+/// other ABIs.
+pub fn list(program: &Path, abis: &[&str], filter: Option<&str>) -> anyhow::Result<Vec<String>> {
     let mut command = Command::new(program);
-    command.arg("--list").args(filter);
+    command.arg("--list").args(with(abis)).args(filter);
     Ok(progress::output(&mut command)?
         .lines()
         .map(str::to_owned)
         .collect())
+}
+
+fn with<'a>(abis: &[&'a str]) -> Vec<&'a str> {
+    abis.iter().flat_map(|abi| ["--with", abi]).collect()
 }
 
 /// Runs them. What the guest says becomes two suites of the report; an error is a guest that did
@@ -31,7 +38,7 @@ pub fn list(program: &Path, filter: Option<&str>) -> anyhow::Result<Vec<String>>
 pub fn run(
     ctx: &Ctx,
     kernel: &Kernel,
-    program: &Path,
+    set: &TestPrograms,
     filter: Option<&str>,
     names: &[String],
     report: &mut Report,
@@ -40,7 +47,7 @@ pub fn run(
     let scale = scale(ctx.profile, &accelerations);
     let mut command = vec!["/evpoll/evpoll-selftests".to_owned()];
     command.extend(["--scale".into(), scale.to_string()]);
-    command.extend(filter.map(str::to_owned));
+    command.extend(with(&set.abis).into_iter().chain(filter).map(str::to_owned));
     let boot = Boot {
         name: "test",
         task: Task {
@@ -57,7 +64,7 @@ pub fn run(
             hold: false,
             leaks: true,
         },
-        programs: vec![program],
+        programs: set.programs.clone(),
         processors: 2,
         memory: memory(ctx.profile).into(),
         kernel: &kernel.image,
@@ -65,7 +72,7 @@ pub fn run(
         parameters: vec!["oops=panic".into()],
         accelerations,
         input: Input::Nothing,
-        limits: limits(scale),
+        limits: limits(scale, set.abis.len() as u32),
     };
     let mut live = Live {
         booting: Some(Step::start(format!(
@@ -159,12 +166,12 @@ fn memory(profile: Profile) -> &'static str {
 }
 
 /// Each test has its own limit in the guest; these are for when that does not work any more.
-fn limits(scale: u32) -> Limits {
+fn limits(scale: u32, abis: u32) -> Limits {
     let seconds = |base: u32| Duration::from_secs(u64::from(base * scale));
     Limits {
         ready: seconds(40),
         silence: Some(seconds(60)),
-        total: Some(seconds(400)),
+        total: Some(seconds(400 * (1 + abis))),
         alive: Some(seconds(20)),
     }
 }

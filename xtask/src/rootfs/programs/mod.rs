@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The guest's own programs, linked statically so that they run without any file of the host.
+
+mod abis;
+mod c;
+mod rust;
+
+pub use abis::ABIS;
+
+use crate::ctx::Ctx;
+use crate::progress::Step;
+use std::path::{Path, PathBuf};
+
+/// An executable of the host that goes into the guest.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its path in the guest's `/evpoll`.
+    pub name: String,
+    pub path: PathBuf,
+}
+
+impl Program {
+    pub fn new(name: impl Into<String>, path: impl Into<PathBuf>) -> Program {
+        Program {
+            name: name.into(),
+            path: path.into(),
+        }
+    }
+}
+
+/// The `selftests` package, for the host's own ABI.
+pub struct Programs {
+    pub selftests: PathBuf,
+    pub bench: PathBuf,
+}
+
+pub fn build(ctx: &Ctx) -> anyhow::Result<Programs> {
+    let mut step = Step::start("building the guest's programs");
+    let folder = rust::native(ctx, &mut step)?;
+    step.done("");
+    Ok(Programs {
+        selftests: folder.join(rust::SELFTESTS),
+        bench: folder.join("evpoll-bench"),
+    })
+}
+
+/// What the tests in the guest consist of.
+#[derive(Default)]
+pub struct TestPrograms {
+    pub programs: Vec<Program>,
+    /// The other ABIs that there are selftests of.
+    pub abis: Vec<&'static str>,
+}
+
+/// Builds what the tests need besides the host's own selftests: those for the other ABIs, and the
+/// programs that they run.
+pub fn for_tests(ctx: &Ctx, selftests: &Path) -> anyhow::Result<TestPrograms> {
+    let tools = abis::Tools::find(ctx)?;
+    let mut programs = vec![Program::new(rust::SELFTESTS, selftests)];
+    let mut step = Step::start("building the guest's programs for other ABIs");
+    for abi in rust::others(ctx, &tools, &mut step)? {
+        programs.push(abi);
+    }
+    programs.extend(c::build(ctx, &tools, &mut step)?);
+    step.done(format!("{} programs", programs.len() - 1));
+    Ok(TestPrograms {
+        programs,
+        abis: tools.abis.iter().map(|abi| abi.name).collect(),
+    })
+}
