@@ -6,7 +6,7 @@ use crate::files;
 use crate::packages;
 use crate::progress::{output, say};
 use crate::toolchain::{self, UserSpace};
-use std::path::Path;
+use anyhow::anyhow;
 use std::process::Command;
 
 /// As the selftests call them.
@@ -86,18 +86,11 @@ fn links(ctx: &Ctx, abi: Abi) -> anyhow::Result<()> {
         &source,
         b"#include <stdio.h>\nint main(void) { return puts(\"\") < 0; }\n",
     )?;
-    let program = folder.join(format!("probe-{}", abi.name));
-    compile("gcc", abi.flag, &source, &program, &[]).map(drop)
-}
-
-fn compile(
-    compiler: &str,
-    flag: &str,
-    source: &Path,
-    program: &Path,
-    more: &[&str],
-) -> anyhow::Result<String> {
-    let mut cmd = Command::new(compiler);
-    cmd.args([flag, "-static", "-O2"]).args(more);
-    output(cmd.arg("-o").arg(program).arg(source))
+    let mut gcc = Command::new("gcc");
+    gcc.args([abi.flag, "-static", "-o"])
+        .arg(folder.join(format!("probe-{}", abi.name)))
+        .arg(&source);
+    let made = output(&mut gcc);
+    made.map(drop)
+        .map_err(|_| anyhow!("gcc {} makes no static program here", abi.flag))
 }
