@@ -61,10 +61,10 @@ pub fn all() -> Vec<Test> {
         other_sockets::TESTS,
         vsock::TESTS,
         pipe::TESTS,
+        programs2002::TESTS,
         fifo::TESTS,
         threads::TESTS,
         faults::TESTS,
-        programs2002::TESTS,
     ]
     .concat()
 }
@@ -82,8 +82,8 @@ const EMULATED_NOT: &[&str] = &[
     "ctl.room_after_close",
     "fdinfo.",
     "mapping.",
-    "programs2002.",
     "sharing.",
+    "programs2002.",
     "wait.in_a_child",
     "wait.in_another_process",
     "faults.pages_are_zeroed",
