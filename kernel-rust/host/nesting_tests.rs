@@ -119,7 +119,11 @@ fn the_walk_does_not_grow_with_the_number_of_ways() {
     let mut queues = Queues::new();
     // Queue 0 is watched by 1 and 2, those by 3 and 4, those by 5 and 6, each 50 times.
     for level in [0, 1, 3] {
-        let below: &[usize] = if level == 0 { &[0] } else { &[level, level + 1] };
+        let below: &[usize] = if level == 0 {
+            &[0]
+        } else {
+            &[level, level + 1]
+        };
         for outer in [below[0] + below.len(), below[0] + below.len() + 1] {
             for &inner in below {
                 for _ in 0..50 {

@@ -19,8 +19,11 @@
 //!
 //! - A watch has at most one entry in the half that is being filled: the one that its slot names,
 //!   if the slot has the buffer's current `seq`.
-//! - Of the `used` entries of that half `holes` are holes, and every other belongs to a watch. The
-//!   last one is never a hole.
+//! - Of the `used` entries of that half `holes` are holes, and every other belongs to a watch. If
+//!   there would be only holes, there are no entries at all.
+
+/// The most holes that are dropped at a time when an event is taken back.
+const TRIM_STEP: u32 = 16;
 
 /// An element of the array that user space reads: `struct pollfd`.
 #[repr(C)]
@@ -161,7 +164,7 @@ impl DoubleBuffer {
             },
         );
         self.used = index.wrapping_add(1);
-        // The last entry is not a hole, so with no entry pending there is none at all.
+        // With nothing pending there are no holes either.
         if index == 0 {
             Posted::First
         } else {
@@ -180,9 +183,16 @@ impl DoubleBuffer {
         self.trim(storage);
     }
 
-    /// Drops the holes at the end.
+    /// Drops the holes at the end: all, if there is nothing else, or a few.
     fn trim<S: Storage>(&mut self, storage: &S) {
-        while let Some(last) = self.used.checked_sub(1) {
+        if self.used == self.holes {
+            self.used = 0;
+            self.holes = 0;
+        }
+        for _ in 0..TRIM_STEP {
+            let Some(last) = self.used.checked_sub(1) else {
+                break;
+            };
             if !storage.load(self.filling, last).is_hole() {
                 break;
             }

@@ -44,7 +44,8 @@
 //! - The queue is reference counted: by its file, by the file of its pages (which is what a
 //!   mapping refers to), and by each of its watches.
 //! - A queue that is watched by another has a list of callbacks (`Queue::watchers`), like any source
-//!   of events. Whoever follows it has a reference to the queue.
+//!   of events. It is freed with the queue: whoever follows it has a reference to the queue, or is
+//!   called by a watch of it, which has.
 //! - `release` of the queue's file breaks the circle: it frees all watches, unmaps what
 //!   evpoll itself has mapped and drops the file of the pages. What may be left then is a buffer
 //!   that a program mapped by itself.

@@ -157,7 +157,7 @@ struct Mapping {
     mm: *mut bindings::mm_struct,
     /// Where one of them is, unless only others are left.
     start: Option<usize>,
-    /// How many there are.
+    /// How many there are, with copies that are about to go again.
     vmas: usize,
     /// Made by evpoll, not by the program.
     own: bool,
@@ -248,15 +248,17 @@ impl Queue {
         Ok(())
     }
 
-    /// Allocates the page, in both halves, if it is not there. Process context, may sleep.
-    fn commit_page(&self, page: usize) -> Result<Pair> {
+    /// Allocates the page, in both halves, if it is not there, and calls `f` with it before it can
+    /// be freed again. Process context, may sleep.
+    fn commit_page<R>(&self, page: usize, f: impl FnOnce(Pair) -> R) -> Result<R> {
         // Nobody else changes the directory.
         let _memory = self.memory.lock();
 
         let pairs = {
             let state = self.state.lock();
             if let Some(pair) = state.directory.page(page) {
-                return Ok(pair);
+                drop(state);
+                return Ok(f(pair));
             }
             state.directory.pairs.len()
         };
@@ -285,7 +287,7 @@ impl Queue {
         drop(state);
         // What the directory was before, freed without the lock.
         drop(larger);
-        Ok(pair)
+        Ok(f(pair))
     }
 
     /// Allocates one more page of entries. Fails with `ENOMEM`, or `E2BIG` if there are all.
@@ -294,7 +296,7 @@ impl Queue {
         if page >= self.pages() {
             return Err(E2BIG);
         }
-        self.commit_page(page as usize).map(|_| ())
+        self.commit_page(page as usize, |_| ())
     }
 
     /// Maps the queue into the current process, if it is not, and has the next wait know where.
@@ -435,6 +437,16 @@ impl Queue {
         Ok(())
     }
 
+    /// A mapping of this process was copied.
+    fn copied(&self, mm: *mut bindings::mm_struct) {
+        let mut memory = self.memory.lock();
+        let mut mappings = memory.mappings.iter_mut();
+        // There is one: what was copied.
+        if let Some(mapping) = mappings.find(|mapping| mapping.mm == mm) {
+            mapping.vmas += 1;
+        }
+    }
+
     /// The mapping is going away.
     fn unmapped(&self, mm: *mut bindings::mm_struct, start: usize) {
         let mut memory = self.memory.lock();
@@ -493,6 +505,7 @@ struct VmOps(bindings::vm_operations_struct);
 unsafe impl Sync for VmOps {}
 
 static VM_OPS: VmOps = VmOps(bindings::vm_operations_struct {
+    open: Some(vm_open),
     close: Some(vm_close),
     may_split: Some(vm_may_split),
     mremap: Some(vm_mremap),
@@ -507,6 +520,21 @@ unsafe fn queue_of<'a>(vma: *mut bindings::vm_area_struct) -> Option<ArcBorrow<'
     // SAFETY: `Queue::mmap` has seen to it that `vm_file` is a `PagesFile`, which the VMA has a
     // reference to.
     anon_inode::data_of::<PagesFile>(unsafe { File::from_raw_file((*vma).vm_file) })
+}
+
+/// A mapping is copied: by an `mremap()` that is going to fail, which removes the copy again.
+///
+/// # Safety
+///
+/// Only called by the memory management, with a valid VMA with the operations `VM_OPS`, and
+/// the address space locked.
+unsafe extern "C" fn vm_open(vma: *mut bindings::vm_area_struct) {
+    // SAFETY: The VMA has these operations, and the address space is locked.
+    unsafe {
+        if let Some(queue) = queue_of(vma) {
+            queue.copied((*vma).vm_mm);
+        }
+    }
 }
 
 /// # Safety
@@ -559,19 +587,25 @@ unsafe extern "C" fn vm_fault(vmf: *mut bindings::vm_fault) -> bindings::vm_faul
     // Not 0, as there is a mapping.
     let pages = (queue.mapped_pages() as usize).max(1);
     let (half, page) = (offset / pages, offset % pages);
-    let Ok(pair) = queue.commit_page(page) else {
-        return bindings::vm_fault_reason_VM_FAULT_OOM;
-    };
-    let Some(&address) = pair.get(half) else {
-        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
-    };
-    // SAFETY: The page belongs to the queue, which the VMA keeps alive.
-    unsafe {
-        let page = bindings::virt_to_page(address as *const c_void);
-        bindings::get_page(page);
-        (*vmf).page = page;
+    let taken = queue.commit_page(page, |pair| {
+        let &address = pair.get(half)?;
+        // SAFETY: The page belongs to the queue, which the VMA keeps alive, and does not free it
+        // before this closure returns.
+        unsafe {
+            let page = bindings::virt_to_page(address as *const c_void);
+            bindings::get_page(page);
+            Some(page)
+        }
+    });
+    match taken {
+        Ok(Some(page)) => {
+            // SAFETY: The fault is this call's. The reference is passed on.
+            unsafe { (*vmf).page = page };
+            0
+        }
+        Ok(None) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+        Err(_) => bindings::vm_fault_reason_VM_FAULT_OOM,
     }
-    0
 }
 
 /// Not to be confused with the [`PagesFile`]: this one is what the program has.

@@ -20,8 +20,8 @@ use kernel::{
     }, //
 };
 
-/// The most queues that may watch one queue: what an event costs at most grows like the third power
-/// of it.
+/// The most watches that there may be of one queue: the walk of `may_link` goes over all that are
+/// above it.
 const MAX_WATCHERS: usize = 64;
 
 global_lock! {
@@ -32,8 +32,9 @@ global_lock! {
 /// A queue's part of the graph.
 pub(crate) struct Nested {
     links: Links,
-    /// The queues that watch this one, as often as they do. All exist: a queue unlinks what it
-    /// watches before it is gone.
+    /// The queues that watch this one, as often as they do. No more than [`MAX_WATCHERS`], which
+    /// there is room for once there are any. All exist: a queue unlinks what it watches before it
+    /// is gone.
     watchers: KVec<NonNull<Queue>>,
 }
 
@@ -63,8 +64,8 @@ struct Held(GlobalGuard<NESTING>);
 
 impl Held {
     fn nested(&mut self, queue: NonNull<Queue>) -> &mut Nested {
-        // SAFETY: The caller of `link` or `unlink` vouches for the queues that they are passed, and
-        // all others are in a list of watchers.
+        // SAFETY: `link` and `unlink` were passed references to their queues, and all others are in
+        // a list of watchers.
         unsafe { queue.as_ref() }.nested.as_mut(&mut self.0)
     }
 }
@@ -87,6 +88,13 @@ impl Graph for Held {
 /// with `ENOSPC` if too many queues watch `inner`, or with `ENOMEM`. Is to be undone by [`unlink`].
 pub(crate) fn link(outer: &Queue, inner: &Queue) -> Result {
     let (outer, inner) = (NonNull::from(outer), NonNull::from(inner));
+    // Allocated without the lock, which others wait for who are not short of memory.
+    let has_room = Held(NESTING.lock()).nested(inner).watchers.capacity() != 0;
+    let mut room = KVec::new();
+    if !has_room {
+        room = KVec::with_capacity(MAX_WATCHERS, GFP_KERNEL_ACCOUNT)?;
+    }
+
     let mut graph = Held(NESTING.lock());
     *graph.0 += 1;
     let walk = *graph.0;
@@ -94,10 +102,13 @@ pub(crate) fn link(outer: &Queue, inner: &Queue) -> Result {
         return Err(ELOOP);
     }
     let watchers = &mut graph.nested(inner).watchers;
+    if watchers.capacity() == 0 {
+        core::mem::swap(watchers, &mut room);
+    }
     if watchers.len() >= MAX_WATCHERS {
         return Err(ENOSPC);
     }
-    watchers.push(outer, GFP_KERNEL_ACCOUNT)?;
+    watchers.push_within_capacity(outer)?;
     nesting::link(&mut graph, outer, inner);
     Ok(())
 }

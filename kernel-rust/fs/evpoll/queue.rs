@@ -90,7 +90,7 @@ const EVENTS: u32 = bindings::POLLIN
     | bindings::POLLRDHUP;
 
 /// Entries that are moved without letting others at the lock in between.
-const SQUEEZE_STEP: u32 = 256;
+const SQUEEZE_STEP: u32 = 64;
 
 /// The most files that one number may be watched for: there is more than one if the number was
 /// reused while a duplicate kept the file that it had before. They are told apart one by one, with
@@ -291,6 +291,9 @@ unsafe impl AnonFile for QueueFile {
         let table = queue.ctl.lock();
         let mut place = 0;
         while let Some((watch, next)) = table.next_from(place) {
+            if m.has_overflowed() {
+                break;
+            }
             // SAFETY: It is in the table, and `ctl` is held.
             let watch = unsafe { watch.as_ref() };
             seq_print!(m, "tfd: {:8} events: {:8x}\n", watch.id(), watch.events());
@@ -525,11 +528,14 @@ impl Queue {
         // SAFETY: By the safety requirements.
         let mut watch = unsafe { watch.into_box() };
         let file = watch.file() as *mut bindings::file;
-        // SAFETY: The file is not released before its watch has been taken out of the table and
-        // off the list: `__fput` sees to that first, and waits for `ctl`.
+        // SAFETY: As long as the watch is on the list, the file is not released: `__fput` has it
+        // taken off first, and waits for `ctl` for that.
         let inner = unsafe { anon_inode::data_of_raw::<QueueFile>(file) };
+        // From `remove` on, nothing else keeps the inner queue.
+        let inner = inner.map(Arc::from);
         watch.as_mut().remove();
         watch.revoke();
+        // Not before it is off the list: until then, a link the other way would make a cycle.
         if let Some(inner) = inner {
             nested::unlink(self, &inner);
         }

@@ -148,7 +148,8 @@ fn poll(queue: &Queue, address: usize, resoff: usize, compat: bool) -> Result<c_
     const { assert!(offset_of!(bindings::evpoll, ep_timeout) == 0) };
     let timeout = UserSlice::new(UserPtr::from_addr(address), size_of::<c_int>());
     let timeout_ms = timeout.reader().read::<c_int>()?;
-    // An offset is of no use to one who has no mapping, and the events would be gone.
+    // An offset is of no use to one who has no mapping, and the events would be gone. (As they are
+    // for one whose other thread unmaps it while this one waits.)
     if !queue.is_mapped_here() {
         return Err(EINVAL);
     }

@@ -115,9 +115,11 @@ impl Watch {
         trace::notify(&this.queue, this.id() as i32, events, coalesced);
         if coalesced {
             state.count.coalesced += 1;
+        }
+        if posted != Posted::First {
             return false;
         }
-        if posted == Posted::First && state.has_sleepers() {
+        if state.has_sleepers() {
             state.wake_up(PENDING);
         }
         // With the lock held: whoever starts to watch looks at the state, with the lock held, after
