@@ -42,6 +42,7 @@ use kernel::{
     mm::virt::VmaNew,
     page::PAGE_SIZE,
     prelude::*,
+    rbtree::RBTree,
     sync::{
         aref::ARef,
         Arc,
@@ -152,25 +153,23 @@ fn free_page(page: usize) {
     }
 }
 
-/// Mappings into an address space: one that evpoll made, or all that the program made.
-struct Mapping {
-    mm: *mut bindings::mm_struct,
-    /// Where one of them is, unless only others are left.
-    start: Option<usize>,
-    /// How many there are, with copies that are about to go again.
-    vmas: usize,
-    /// Made by evpoll, not by the program.
-    own: bool,
+/// Whose a mapping is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The program's: it has called `mmap`.
+    Program,
+    /// evpoll's, which removes it when the queue is released.
+    Evpoll,
 }
 
-// SAFETY: `mm` is only compared, and followed where that is argued.
-unsafe impl Send for Mapping {}
+/// The address space (the address of its `mm_struct`) and start of a mapping.
+type Place = (usize, usize);
 
 /// What `Queue::memory` protects.
 pub(crate) struct Memory {
-    /// All that there are. An element's `mm` is valid: it is removed before the last of its VMAs
-    /// is gone.
-    mappings: KVVec<Mapping>,
+    /// All that there are. The `mm_struct` of an element is valid: it is removed before the VMA is
+    /// gone.
+    mappings: RBTree<Place, By>,
     /// What a mapping refers to. `None` once the queue was released.
     file: Option<ARef<File>>,
 }
@@ -178,9 +177,16 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new() -> Self {
         Self {
-            mappings: KVVec::new(),
+            mappings: RBTree::new(),
             file: None,
         }
+    }
+
+    /// The first mapping of an address space.
+    fn start_in(&self, mm: *mut bindings::mm_struct) -> Option<usize> {
+        let cursor = self.mappings.cursor_lower_bound(&(mm as usize, 0))?;
+        let &(found, start) = cursor.current().0;
+        (found == mm as usize).then_some(start)
     }
 
     /// Whether there is a mapping in any process.
@@ -307,8 +313,7 @@ impl Queue {
         loop {
             let file = {
                 let memory = self.memory.lock();
-                let mut here = memory.mappings.iter().filter(|mapping| mapping.mm == mm);
-                if let Some(start) = here.find_map(|mapping| mapping.start) {
+                if let Some(start) = memory.start_in(mm) {
                     self.state.lock().mapping = LastMapping { mm, start };
                     return Ok(());
                 }
@@ -347,9 +352,7 @@ impl Queue {
         if self.state.lock().mapping.start().is_some() {
             return true;
         }
-        let mm = current_mm();
-        let memory = self.memory.lock();
-        memory.mappings.iter().any(|mapping| mapping.mm == mm)
+        self.memory.lock().start_in(current_mm()).is_some()
     }
 
     /// `EP_FREE`, once there are no watches: the memory of the events. `ctl` is held.
@@ -366,22 +369,22 @@ impl Queue {
         let Some(file) = self.memory.lock().file.take() else {
             return;
         };
+        let mut from = (0, 0);
         loop {
             let found = {
-                let mut memory = self.memory.lock();
-                memory.mappings.iter_mut().find_map(|mapping| {
-                    if !mapping.own {
-                        return None;
-                    }
-                    // Once is enough: one that is on its way out removes the mapping itself.
-                    mapping.own = false;
-                    let start = mapping.start?;
-                    // SAFETY: By the invariants of `mappings` `mm` is valid.
-                    unsafe { bindings::mmget_not_zero(mapping.mm) }.then_some((mapping.mm, start))
-                })
+                let memory = self.memory.lock();
+                let Some(cursor) = memory.mappings.cursor_lower_bound(&from) else {
+                    return;
+                };
+                let (&(mm, start), &by) = cursor.current();
+                from = (mm, start + 1);
+                let mm = mm as *mut bindings::mm_struct;
+                // SAFETY: By the invariants of `mappings` `mm` is valid. One that is on its way out
+                // removes the mapping itself.
+                (by == By::Evpoll && unsafe { bindings::mmget_not_zero(mm) }).then_some((mm, start))
             };
             let Some((mm, start)) = found else {
-                break;
+                continue;
             };
             // SAFETY: The function takes over the reference that `mmget_not_zero` has taken, and
             // takes one to the file, which is valid.
@@ -389,8 +392,8 @@ impl Queue {
         }
     }
 
-    /// `mmap` of the queue, or (`own`) of the file of its pages.
-    pub(crate) fn mmap(&self, vma: &VmaNew, own: bool) -> Result {
+    /// `mmap` of the queue, or (by evpoll) of the file of its pages.
+    fn mmap(&self, vma: &VmaNew, by: By) -> Result {
         if vma.try_clear_maywrite().is_err() || vma.try_clear_mayexec().is_err() {
             return Err(EACCES);
         }
@@ -413,64 +416,23 @@ impl Queue {
             if (*vma).vm_pgoff != 0 {
                 return Err(EINVAL);
             }
-            let mm = (*vma).vm_mm;
-            let mut mappings = memory.mappings.iter_mut();
-            if let Some(programs) = mappings.find(|other| !own && !other.own && other.mm == mm) {
-                programs.vmas += 1;
-                programs.start.get_or_insert(start);
-            } else {
-                memory.mappings.push(
-                    Mapping {
-                        mm,
-                        start: Some(start),
-                        vmas: 1,
-                        own,
-                    },
-                    GFP_KERNEL_ACCOUNT,
-                )?;
-            }
+            let place = ((*vma).vm_mm as usize, start);
+            memory
+                .mappings
+                .try_create_and_insert(place, by, GFP_KERNEL_ACCOUNT)?;
             (*vma).vm_ops = &VM_OPS.0;
-            if !own {
+            if by == By::Program {
                 bindings::vma_set_file(vma, file.as_ptr());
             }
         }
         Ok(())
     }
 
-    /// A mapping of this process was copied.
-    fn copied(&self, mm: *mut bindings::mm_struct) {
-        let mut memory = self.memory.lock();
-        let mut mappings = memory.mappings.iter_mut();
-        // There is one: what was copied.
-        if let Some(mapping) = mappings.find(|mapping| mapping.mm == mm) {
-            mapping.vmas += 1;
-        }
-    }
-
-    /// The mapping is going away.
+    /// The mapping is going away. (Or a copy of one, that was made by an `mremap` which has failed,
+    /// and is not known.)
     fn unmapped(&self, mm: *mut bindings::mm_struct, start: usize) {
         let mut memory = self.memory.lock();
-        let mappings = &mut memory.mappings;
-        let exact = mappings
-            .iter()
-            .position(|mapping| mapping.mm == mm && mapping.start == Some(start));
-        // Or one of those of which only the number is known.
-        let found = exact.or_else(|| {
-            mappings.iter().position(|mapping| {
-                mapping.mm == mm && mapping.vmas > usize::from(mapping.start.is_some())
-            })
-        });
-        if let Some((index, mapping)) =
-            found.and_then(|index| Some((index, mappings.get_mut(index)?)))
-        {
-            mapping.vmas -= 1;
-            if exact.is_some() {
-                mapping.start = None;
-            }
-            if mapping.vmas == 0 {
-                let _ = mappings.remove(index);
-            }
-        }
+        memory.mappings.remove(&(mm as usize, start));
         let mut state = self.state.lock();
         if state.mapping.mm == mm && state.mapping.start == start {
             state.mapping = LastMapping::NONE;
@@ -494,7 +456,7 @@ unsafe impl AnonFile for PagesFile {
     }
 
     fn mmap(queue: ArcBorrow<'_, Queue>, _file: &File, vma: &VmaNew) -> Result {
-        queue.mmap(vma, true)
+        queue.mmap(vma, By::Evpoll)
     }
 }
 
@@ -505,7 +467,6 @@ struct VmOps(bindings::vm_operations_struct);
 unsafe impl Sync for VmOps {}
 
 static VM_OPS: VmOps = VmOps(bindings::vm_operations_struct {
-    open: Some(vm_open),
     close: Some(vm_close),
     may_split: Some(vm_may_split),
     mremap: Some(vm_mremap),
@@ -520,21 +481,6 @@ unsafe fn queue_of<'a>(vma: *mut bindings::vm_area_struct) -> Option<ArcBorrow<'
     // SAFETY: `Queue::mmap` has seen to it that `vm_file` is a `PagesFile`, which the VMA has a
     // reference to.
     anon_inode::data_of::<PagesFile>(unsafe { File::from_raw_file((*vma).vm_file) })
-}
-
-/// A mapping is copied: by an `mremap()` that is going to fail, which removes the copy again.
-///
-/// # Safety
-///
-/// Only called by the memory management, with a valid VMA with the operations `VM_OPS`, and
-/// the address space locked.
-unsafe extern "C" fn vm_open(vma: *mut bindings::vm_area_struct) {
-    // SAFETY: The VMA has these operations, and the address space is locked.
-    unsafe {
-        if let Some(queue) = queue_of(vma) {
-            queue.copied((*vma).vm_mm);
-        }
-    }
 }
 
 /// # Safety
@@ -611,7 +557,7 @@ unsafe extern "C" fn vm_fault(vmf: *mut bindings::vm_fault) -> bindings::vm_faul
 /// Not to be confused with the [`PagesFile`]: this one is what the program has.
 impl QueueFile {
     pub(crate) fn map(queue: &Queue, vma: &VmaNew) -> Result {
-        queue.mmap(vma, false)
+        queue.mmap(vma, By::Program)
     }
 }
 
