@@ -4,6 +4,7 @@
 pub mod abi;
 #[macro_use]
 pub mod check;
+pub mod device;
 #[cfg(test)]
 mod emu;
 mod law;
@@ -12,5 +13,7 @@ pub mod queue;
 pub mod runner;
 pub mod sys;
 mod tests;
+pub mod uring;
 
 pub use tests::all as all_tests;
+pub use tests::{child, words_of_a_child};

@@ -4,5 +4,8 @@
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(words) = selftests::words_of_a_child(&args) {
+        std::process::exit(selftests::child(words));
+    }
     std::process::exit(selftests::runner::main(&args, &selftests::all_tests()));
 }

@@ -4,9 +4,9 @@
 use std::os::raw::c_int;
 
 use crate::calls::result;
-use crate::uring::Ring;
 use selftests::abi::*;
 use selftests::sys::Fd;
+use selftests::uring::Ring;
 
 /// One interface, watching the read ends of all pipes.
 pub trait Interface: Sized {

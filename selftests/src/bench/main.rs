@@ -11,7 +11,6 @@ mod interfaces;
 mod output;
 mod pipetest;
 mod syscall;
-mod uring;
 
 use output::Output;
 

@@ -10,8 +10,8 @@ use std::os::raw::c_int;
 use crate::calls::{now, read_byte, watchdog, write_byte};
 use crate::interfaces::*;
 use crate::output::{Figure, Output, Value};
-use crate::uring;
 use selftests::sys::{pipe, try_need_files, Fd};
+use selftests::uring;
 
 /// Pipes, active pipes.
 const CASES: [(usize, usize); 7] = [

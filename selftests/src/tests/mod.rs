@@ -22,12 +22,19 @@ macro_rules! variants {
     };
 }
 
+mod bad_input;
+mod closing;
+mod counters;
 mod create;
 mod ctl;
+mod device;
 mod faults;
 mod fdinfo;
 mod fifo;
+mod limits;
 mod mapping;
+mod memory;
+mod nesting;
 mod other_sockets;
 mod pipe;
 mod programs2002;
@@ -40,6 +47,17 @@ mod unix;
 mod vsock;
 mod wait;
 mod watch;
+mod write;
+
+pub use sharing::child;
+
+/// The words for [`child`], if the arguments of this program are for that.
+pub fn words_of_a_child(args: &[String]) -> Option<&[String]> {
+    match args.split_first() {
+        Some((first, words)) if first == sharing::CHILD => Some(words),
+        _ => None,
+    }
+}
 
 pub fn all() -> Vec<Test> {
     [
@@ -52,6 +70,13 @@ pub fn all() -> Vec<Test> {
         room::TESTS,
         fdinfo::TESTS,
         sharing::TESTS,
+        device::TESTS,
+        write::TESTS,
+        nesting::TESTS,
+        closing::TESTS,
+        counters::TESTS,
+        limits::TESTS,
+        bad_input::TESTS,
         tcp::TESTS,
         tcp::PER_IP,
         udp::TESTS,
@@ -65,6 +90,7 @@ pub fn all() -> Vec<Test> {
         fifo::TESTS,
         threads::TESTS,
         faults::TESTS,
+        memory::TESTS,
     ]
     .concat()
 }
@@ -72,6 +98,9 @@ pub fn all() -> Vec<Test> {
 /// Tests of what only a kernel with evpoll can do: names, or beginnings of names.
 #[cfg(test)]
 const EMULATED_NOT: &[&str] = &[
+    "bad_input.",
+    "closing.",
+    "counters.",
     "create.address_space",
     "create.anon_inode",
     "create.close_frees",
@@ -80,13 +109,36 @@ const EMULATED_NOT: &[&str] = &[
     "create.no_descriptors_for_the_whole_system",
     "create.no_memory",
     "ctl.room_after_close",
+    "device.",
     "fdinfo.",
+    "limits.",
     "mapping.",
+    "memory.",
+    "nesting.",
     "sharing.",
     "programs2002.",
     "wait.in_a_child",
     "wait.in_another_process",
+    "write.",
     "faults.pages_are_zeroed",
+    "faults.address_after_mremap",
+    "faults.array_stays_until_the_next_ep_poll",
+    "faults.close_frees_what_a_mapping",
+    "faults.descriptor_is_complete",
+    "faults.each_process_its_own",
+    "faults.efault_of_ep_poll",
+    "faults.failed_add_leaves",
+    "faults.failures_and_successes",
+    "faults.largest_size",
+    "faults.mprotect_makes",
+    "faults.negative_descriptor_in",
+    "faults.pages_of_the_device",
+    "faults.pointer_is_stored",
+    "faults.poll_races",
+    "faults.second_mapping",
+    "faults.timeout_overflow_of",
+    "faults.unsupported_files",
+    "faults.wake_up_under",
 ];
 
 #[cfg(test)]

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 //! As much of io_uring as multishot poll needs.
 
-use std::os::raw::c_int;
+use std::os::raw::{c_int, c_long};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::calls::result;
-use selftests::abi::{Errno, IN};
-use selftests::sys::Fd;
+use crate::abi::{Errno, IN};
+use crate::sys::Fd;
+
+fn result(r: c_long) -> Result<usize, Errno> {
+    if r < 0 {
+        Err(Errno::last())
+    } else {
+        Ok(r as usize)
+    }
+}
 
 const SETUP_CQSIZE: u32 = 1 << 3;
 const SETUP_SINGLE_ISSUER: u32 = 1 << 12;
