@@ -356,7 +356,8 @@ fn wait_queue_of_the_wrong_kind() {
 }
 
 fn wait_wild_pointers() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         for address in wild() {
             let what = format!("a wait that is to store at {address:#x}");
             fails(&what, wait_at(&v.q, address), libc::EFAULT);
@@ -366,7 +367,8 @@ fn wait_wild_pointers() {
 }
 
 fn wait_read_only_pointer() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         let page = read_only();
         for at in [0, 8, 4000] {
             let got = wait_at(&v.q, page + at);
@@ -415,7 +417,8 @@ fn wait_misaligned_pointer() {
 }
 
 fn wait_timeouts() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         for timeout in NUMBERS.into_iter().filter(|t| *t < -1) {
             let what = format!("a timeout of {timeout}");
             fails(&what, v.q.try_wait(timeout), libc::EINVAL);
@@ -450,7 +453,8 @@ fn wait_options() {
 }
 
 fn poll_wild_pointers() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         for address in wild().into_iter().chain([read_only()]) {
             let got = ioctl(v.q.raw(), EP_POLL, address);
             fails(&format!("EP_POLL at {address:#x}"), got, libc::EFAULT);
@@ -494,7 +498,8 @@ fn poll_misaligned_structure() {
 }
 
 fn poll_timeouts() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         for timeout in NUMBERS.into_iter().filter(|t| *t < -1) {
             let what = format!("a timeout of {timeout}");
             fails(&what, try_poll(&v.q, timeout), libc::EINVAL);
@@ -504,7 +509,8 @@ fn poll_timeouts() {
 }
 
 fn is_polled_wild_pointers() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         for address in wild() {
             let got = ioctl(v.q.raw(), EP_ISPOLLED, address);
             fails(&format!("EP_ISPOLLED at {address:#x}"), got, libc::EFAULT);
@@ -537,6 +543,11 @@ fn is_polled_across_the_end_of_memory() {
     let v = Victim::device();
     let end = end_of_memory();
     for part in 0..size_of::<PollFd>() {
+        if part >= 4 {
+            // The number is there, and what is to be stored is not.
+            // SAFETY: our own memory.
+            unsafe { ((end - part) as *mut c_int).write_unaligned(v.r.raw()) };
+        }
         let got = ioctl(v.q.raw(), EP_ISPOLLED, end - part);
         fails(&format!("{part} bytes of it"), got, libc::EFAULT);
     }
@@ -653,7 +664,8 @@ fn try_write(q: &Queue, address: usize, count: usize) -> Sys<usize> {
 }
 
 fn write_wild_pointers() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         for address in wild() {
             for count in [8, 16, 8000] {
                 let what = format!("write of {count} bytes at {address:#x}");
@@ -731,7 +743,8 @@ fn write_each_bit() {
 }
 
 fn map_sizes_and_offsets() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         let right = map_size(8);
         let (prot, kind) = (libc::PROT_READ, libc::MAP_SHARED);
         for len in [1, PAGE, right + PAGE, right * 2, 1 << 20] {
@@ -754,7 +767,8 @@ fn map_sizes_and_offsets() {
 }
 
 fn map_protections() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         for prot in [libc::PROT_WRITE, libc::PROT_READ | libc::PROT_WRITE] {
             let got = Map::try_new(&v.q, map_size(8), prot, libc::MAP_SHARED, 0);
             fails("a writable mapping", got.map(|_| ()), libc::EACCES);
@@ -768,7 +782,8 @@ fn map_protections() {
 
 /// Calls that mean nothing to a queue.
 fn other_calls_on_a_queue() {
-    for v in [Victim::new(), Victim::device()] {
+    for make in [Victim::new, Victim::device] {
+        let v = make();
         let fd = v.q.raw();
         let mut room = [0u8; 64];
         let p: *mut c_void = room.as_mut_ptr().cast();
@@ -901,7 +916,7 @@ fn wild_calls(seed: u64, calls: usize, fds: &[c_int], addresses: &[usize], memor
                 };
             }
             2 => {
-                if (memory..memory + PAGE).contains(&address) {
+                if memory != 0 && (memory..memory + PAGE).contains(&address) {
                     // What was stored there would be a timeout.
                     // SAFETY: our own memory.
                     unsafe { std::ptr::write_bytes(memory as *mut u8, 0, PAGE) };

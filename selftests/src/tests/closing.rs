@@ -456,8 +456,13 @@ fn queue_while_a_thread_polls_it() {
         let_it_block();
         drop(q);
         put(&w, b"x");
+        // It looks the number up again, and finds the queue or nothing.
         let got = poller.join().expect("the poller");
-        check_eq!("poll(2) that was under way", Bits(got), Bits(IN));
+        check!(
+            got == IN || got == NVAL,
+            "poll(2) that was under way ended with {}",
+            Bits(got)
+        );
     });
 }
 

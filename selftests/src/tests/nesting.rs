@@ -208,12 +208,13 @@ fn in_epoll_edge() {
     let (r2, w2) = source(&q);
     let e = epoll();
     epoll_ctl(&e, libc::EPOLL_CTL_ADD, &q, libc::EPOLLET);
-    for _ in 0..4 {
+    for _ in 0..20 {
         put(&w, b"x");
         check_eq!("an edge", epoll_wait(&e, limit(2000)), Some(BOTH));
         check_eq!("and only one", epoll_wait(&e, 0), None);
+        // Another entry may be an edge or not: a wait takes all that there are.
         put(&w2, b"x");
-        check_eq!("another entry", epoll_wait(&e, limit(2000)), Some(BOTH));
+        epoll_wait(&e, 0);
         let want = [entry(&r, IN, IN), entry(&r2, IN, IN)];
         q.expect("both", &want);
     }
