@@ -4,6 +4,8 @@
 use std::ffi::CString;
 use std::fs;
 use std::os::raw::c_int;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread;
 
 use crate::abi::*;
 use crate::check::{fails, ok};
@@ -30,6 +32,7 @@ tests!("counters":
     nothing_spurious_unix,
     nothing_spurious_tcp,
     nothing_spurious_device,
+    fdinfo_races_changes,
     trace_of_an_event,
     trace_of_waits,
     trace_of_ep_poll,
@@ -301,6 +304,41 @@ fn nothing_spurious_device() {
     }
     nothing_spurious("of a queue in a device", &q, 20);
     nothing_spurious("of a queue", &inner, 20);
+}
+
+/// The list is read while what it lists comes and goes.
+fn fdinfo_races_changes() {
+    let q = Queue::new(700);
+    let (stays, w) = pipe();
+    q.add(&stays, IN);
+    let stop = AtomicBool::new(false);
+    let rounds = AtomicUsize::new(0);
+    thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(SeqCst) {
+                let many: Vec<(Fd, Fd)> = (0..40).map(|_| pipe()).collect();
+                for (r, w) in &many {
+                    q.add(r, IN);
+                    put(w, b"x");
+                }
+                for (r, _) in many.iter().step_by(2) {
+                    q.del(r);
+                }
+                rounds.fetch_add(1, SeqCst);
+            }
+        });
+        let end = std::time::Instant::now() + std::time::Duration::from_millis(800);
+        while std::time::Instant::now() < end || rounds.load(SeqCst) < 3 {
+            let n = watches(&q);
+            check!((1..=41).contains(&n), "{n} watches are listed");
+            check_eq!("spurious events", counters(&q).spurious, 0);
+        }
+        stop.store(true, SeqCst);
+    });
+    check_eq!("watches", watches(&q), 1);
+    q.wait(0);
+    put(&w, b"x");
+    q.expect("the one that stays", &[entry(&stays, IN, IN)]);
 }
 
 /// tracefs, with the events of evpoll switched on; off again when dropped.

@@ -57,6 +57,7 @@ tests!("device":
     descriptor_is_readable_while_events_are_pending,
     descriptor_wakes_a_poll,
     wait_uses_the_programs_mapping,
+    wait_uses_whichever_mapping_is_left,
     wait_makes_a_mapping,
     ctl_on_a_device,
     ioctls_on_a_created_queue,
@@ -71,6 +72,7 @@ tests!("device":
     close_keeps_nothing_but_the_array,
     program_with_600_pipes,
     program_with_one_full_page,
+    alloc_and_free_under_everything,
     unknown_ioctls,
     ioctls_on_other_files,
 );
@@ -819,6 +821,33 @@ fn wait_uses_the_programs_mapping() {
     check_eq!("mappings", mapped(), lines);
 }
 
+fn wait_uses_whichever_mapping_is_left() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+        let q = open_device();
+        alloc(&q, 8);
+        let mut maps: Vec<_> = (0..3).map(|_| Some(Map::new(&q, 8))).collect();
+        let (r, w) = ready(&q);
+        let want = vec![entry(&r, IN, IN)];
+        for gone in order {
+            let (n, array) = q.wait_raw(limit(2000));
+            check_eq!("evpoll_wait", copy(array, n), want);
+            let inside = maps.iter().flatten().any(|m| {
+                let start = m.start as usize;
+                (start..start + m.len).contains(&(array as usize))
+            });
+            check!(inside, "the array is in none of the program's mappings");
+            put(&w, b"y");
+            for map in maps.iter().flatten() {
+                map.expect(&q, "EP_POLL", &want);
+                put(&w, b"z");
+            }
+            maps[gone] = None;
+        }
+        check_eq!("mappings", mapped(), 0);
+        free(&q);
+    }
+}
+
 fn wait_makes_a_mapping() {
     let q = open_device();
     alloc(&q, 8);
@@ -1098,6 +1127,86 @@ fn program_with_600_pipes() {
 
 fn program_with_one_full_page() {
     program(PER_PAGE);
+}
+
+/// Room comes and goes while others add, remove, map, wait and make events.
+fn alloc_and_free_under_everything() {
+    let q = open_device();
+    let p: Vec<(Fd, Fd)> = (0..8).map(|_| pipe()).collect();
+    let stop = AtomicBool::new(false);
+    let freed = AtomicUsize::new(0);
+    let going = || !stop.load(SeqCst);
+    thread::scope(|s| {
+        s.spawn(|| {
+            let mut n = 0;
+            while going() {
+                n = n % 700 + 100;
+                match try_alloc(&q, n) {
+                    Ok(_) | Err(Errno(libc::EBUSY)) => {}
+                    Err(e) => panic!("EP_ALLOC: {e}"),
+                }
+                match try_free(&q) {
+                    Ok(_) => drop(freed.fetch_add(1, SeqCst)),
+                    Err(Errno(libc::EBUSY | libc::EINVAL)) => {}
+                    Err(e) => panic!("EP_FREE: {e}"),
+                }
+            }
+        });
+        s.spawn(|| {
+            while going() {
+                for (r, w) in &p {
+                    match q.try_ctl(EP_CTL_ADD_AND_TEST, r.raw(), IN) {
+                        Ok(_) | Err(Errno(libc::E2BIG | libc::EEXIST)) => {}
+                        Err(e) => panic!("ADD: {e}"),
+                    }
+                    put(w, b"x");
+                    match try_apply(&q, &[change(r, IN | PRI), change(r, REMOVE)]) {
+                        Ok(_) | Err(Errno(libc::E2BIG)) => {}
+                        Err(e) => panic!("write: {e}"),
+                    }
+                    get(r, 1);
+                }
+            }
+        });
+        s.spawn(|| {
+            while going() {
+                for n in [100, 200, 700] {
+                    let len = map_size(n);
+                    match Map::try_new(&q, len, libc::PROT_READ, libc::MAP_SHARED, 0) {
+                        Ok(map) => {
+                            let all = copy(map.start.cast(), map.len / size_of::<PollFd>());
+                            check!(all.iter().all(|e| e.events() & !VALID == 0), "{all:?}");
+                            match try_poll(&q, 0) {
+                                Ok((n, _)) => check!(n <= p.len(), "{n} entries"),
+                                Err(e) => panic!("EP_POLL: {e}"),
+                            }
+                        }
+                        Err(Errno(libc::EINVAL)) => {}
+                        Err(e) => panic!("mmap: {e}"),
+                    }
+                }
+                poll_now(q.raw(), IN);
+                watches(&q);
+            }
+        });
+        let end = std::time::Instant::now() + std::time::Duration::from_millis(1500);
+        while std::time::Instant::now() < end || freed.load(SeqCst) < 10 {
+            check!(
+                std::time::Instant::now() < end + ms(5000),
+                "EP_FREE succeeded only {} times",
+                freed.load(SeqCst)
+            );
+            sleep(std::time::Duration::from_millis(5));
+        }
+        stop.store(true, SeqCst);
+    });
+    check_eq!("mappings", mapped(), 0);
+    let _ = try_free(&q);
+    check_eq!("watches", watches(&q), 0);
+    alloc(&q, 8);
+    let map = Map::new(&q, 8);
+    let (r, _w) = ready(&q);
+    map.expect(&q, "the event afterwards", &[entry(&r, IN, IN)]);
 }
 
 fn unknown_ioctls() {

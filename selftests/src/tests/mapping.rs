@@ -12,6 +12,7 @@ tests!("mapping":
     a_store_faults,
     a_store_faults_in_both_buffers,
     a_store_by_the_kernel_faults,
+    a_store_through_proc_fails,
     protection_write,
     protection_execute,
     mapped_for_writing,
@@ -100,6 +101,39 @@ fn a_store_by_the_kernel_faults() {
     fails("read into the array", sys(n as c_int), libc::EFAULT);
     // SAFETY: the array that was handed out.
     check_eq!("the entry", unsafe { a.read_volatile() }, entry(&r, IN, IN));
+}
+
+/// As a debugger stores, which need not care for the access that a mapping gives.
+fn a_store_through_proc_fails() {
+    let (q, r, _w, a) = array();
+    let len = crate::device::map_size(512);
+    let private = crate::device::Map::try_new(&q, len, libc::PROT_READ, libc::MAP_PRIVATE, 0);
+    let private = ok("mmap", private);
+    let mem = open("/proc/self/mem", libc::O_RDWR);
+    let want = copy(a, 1);
+    for at in [
+        a as usize,
+        private.start as usize,
+        private.start as usize + len / 2,
+    ] {
+        let bytes = [0xffu8; SIZE];
+        // SAFETY: the kernel checks the address.
+        let n = unsafe { libc::pwrite64(mem.raw(), bytes.as_ptr().cast(), SIZE, at as _) };
+        check!(n < 0, "a store to {at:#x} through /proc/self/mem succeeded");
+        let from = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: SIZE,
+        };
+        let to = libc::iovec {
+            iov_base: at as *mut c_void,
+            iov_len: SIZE,
+        };
+        // SAFETY: as above.
+        let n = unsafe { libc::process_vm_writev(libc::getpid(), &from, 1, &to, 1, 0) };
+        check!(n < 0, "a store to {at:#x} by process_vm_writev succeeded");
+    }
+    check_eq!("the entry", copy(a, 1), want);
+    check_eq!("the entry", want, vec![entry(&r, IN, IN)]);
 }
 
 #[track_caller]

@@ -108,6 +108,7 @@ const EMULATED_NOT: &[&str] = &[
     "create.memory_is_not",
     "create.no_descriptors_for_the_whole_system",
     "create.no_memory",
+    "ctl.itself_through_a_duplicate",
     "ctl.room_after_close",
     "device.",
     "fdinfo.",

@@ -49,6 +49,8 @@ tests!("nesting":
     no_cycle_after_close,
     two_threads_build_a_cycle,
     three_threads_build_a_cycle,
+    two_threads_build_too_deep,
+    links_come_and_go_under_events,
     diamond,
     diamond_has_no_cycle,
     add_and_test_with_something_pending,
@@ -630,6 +632,89 @@ fn two_threads_build_a_cycle() {
 
 fn three_threads_build_a_cycle() {
     threads_build_a_cycle(3);
+}
+
+/// Two links, each of which is short enough alone.
+fn two_threads_build_too_deep() {
+    for round in 0..150 {
+        let (top, middle, bottom) = (chain(2), Queue::new(8), chain(1));
+        let added = AtomicUsize::new(0);
+        let barrier = Barrier::new(2);
+        let link = |outer: &Queue, inner: &Queue| {
+            barrier.wait();
+            match outer.try_ctl(EP_CTL_ADD, inner.raw(), IN) {
+                Ok(_) => drop(added.fetch_add(1, SeqCst)),
+                Err(Errno(libc::ELOOP)) => {}
+                Err(e) => panic!("ADD: expected ELOOP, got {e}"),
+            }
+        };
+        thread::scope(|s| {
+            s.spawn(|| link(&top[2], &middle));
+            s.spawn(|| link(&middle, &bottom[0]));
+        });
+        // With both there are 2 + 1 + 1 + 1 links.
+        let n = added.into_inner();
+        check!(n < 2, "round {round}: a chain of five links was built");
+    }
+}
+
+/// Whatever the links were in the meantime: in the end there are none, and all of them can be made
+/// again.
+fn links_come_and_go_under_events() {
+    let queues: Vec<_> = (0..5).map(|_| Queue::new(16)).collect();
+    let (r, w) = pipe();
+    queues[4].add(&r, IN);
+    let stop = AtomicBool::new(false);
+    let linked = AtomicUsize::new(0);
+    thread::scope(|s| {
+        let (queues, stop, linked) = (&queues, &stop, &linked);
+        for thread in 0..2usize {
+            s.spawn(move || {
+                let mut seed = 12345 + thread;
+                while !stop.load(SeqCst) {
+                    seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) & 0xffff_ffff;
+                    let (from, to) = ((seed >> 8) % 5, (seed >> 16) % 5);
+                    let op = if seed >> 31 == 0 {
+                        EP_CTL_ADD_AND_TEST
+                    } else {
+                        EP_CTL_DEL
+                    };
+                    match queues[from].try_ctl(op, queues[to].raw(), IN) {
+                        Ok(_) => drop(linked.fetch_add(1, SeqCst)),
+                        Err(Errno(libc::ELOOP | libc::EEXIST | libc::ENOENT)) => {}
+                        Err(e) => panic!("operation {op}: {e}"),
+                    }
+                }
+            });
+        }
+        s.spawn(move || {
+            while !stop.load(SeqCst) {
+                for q in queues {
+                    let n = q.wait(0).len();
+                    check!(n <= 5, "{n} entries");
+                }
+            }
+        });
+        let end = std::time::Instant::now() + std::time::Duration::from_millis(1500);
+        while std::time::Instant::now() < end {
+            put(&w, b"x");
+            get(&r, 1);
+        }
+        stop.store(true, SeqCst);
+    });
+    check!(linked.into_inner() > 20, "hardly any link was made");
+    for from in &queues {
+        for to in &queues {
+            let _ = from.try_ctl(EP_CTL_DEL, to.raw(), 0);
+        }
+        while !from.wait(0).is_empty() {}
+    }
+    for pair in queues.windows(2) {
+        pair[0].add(&pair[1].fd, IN);
+    }
+    let above = Queue::new(8);
+    too_deep(&above, &queues[0]);
+    heard_by_all(&queues);
 }
 
 /// One source in two queues, both of which are in a third one.
