@@ -29,7 +29,7 @@ tests!("limits":
     watches_of_queues_count,
     watches_by_write,
     watches_of_another_user,
-    watches_belong_to_who_added_them,
+    watches_of_a_shared_queue,
     watches_that_failed_do_not_count,
     watches_below_what_there_is,
     watches_under_a_race,
@@ -345,8 +345,8 @@ fn watches_of_another_user() {
     check_eq!("the child's end", end, Exit::Code(0));
 }
 
-/// Nobody can use up another one's watches by closing or removing in his place.
-fn watches_belong_to_who_added_them() {
+/// What another user has added, and this one removes, is neither counted here nor given back here.
+fn watches_of_a_shared_queue() {
     let old = setting();
     if fs::write(WATCHES, "3").is_err() {
         skip("fs.evpoll.max_user_watches cannot be set");

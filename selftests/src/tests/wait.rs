@@ -193,12 +193,9 @@ fn huge_timeout() {
     let (r, w) = pipe();
     q.add_and_test(&r, IN);
     for timeout in [i32::MAX, i32::MAX - 1, i32::MAX / 1000 + 1] {
-        let (got, time) = woken(&q, timeout, || put(&w, b"x"));
+        // Without a wait, there would be no event.
+        let (got, _) = woken(&q, timeout, || put(&w, b"x"));
         check_eq!("events", got, vec![entry(&r, IN, IN)]);
-        check!(
-            time >= Duration::from_millis(20),
-            "expected a wait, got {time:?}"
-        );
     }
 }
 
