@@ -730,11 +730,15 @@ fn wait_needs_no_mapping_in_a_thread() {
         }
     });
     check_eq!("events of all threads", seen.load(SeqCst), 1);
-    check_eq!("mappings", mapped(), 1);
+    // Threads that find none at the same moment may each make one.
+    let maps = mapped();
+    check!((1..=8).contains(&maps), "{maps} mappings for eight threads");
     check_eq!("EP_ISPOLLED", is_polled(&q, r.raw()), Some(IN));
     put(&w, b"x");
     check_eq!("EP_POLL", poll(&q, limit(2000)).0, 1);
     fails("EP_FREE", try_free(&q), libc::EBUSY);
+    drop(q);
+    check_eq!("mappings after close", mapped(), 0);
 }
 
 /// A program that locks all that it maps.
