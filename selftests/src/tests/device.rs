@@ -26,6 +26,7 @@ tests!("device":
     alloc_never_shrinks,
     alloc_while_mapped,
     alloc_while_a_child_has_it_mapped,
+    alloc_while_a_thread_waits,
     alloc_takes_no_address_space,
     map_size_is_exact,
     map_offset,
@@ -50,6 +51,7 @@ tests!("device":
     is_polled_after_close,
     is_polled_by_number_and_file,
     free_while_mapped,
+    free_while_a_thread_waits,
     free_without_room,
     free_removes_the_watches,
     free_drops_what_is_queued,
@@ -279,6 +281,40 @@ fn alloc_while_a_child_has_it_mapped() {
     child.succeed();
     alloc(&q, 1000);
     free(&q);
+}
+
+/// A wait has no mapping until it has something to hand out.
+fn alloc_while_a_thread_waits() {
+    let q = open_device();
+    alloc(&q, 8);
+    let (r, w) = pipe();
+    q.add(&r, IN);
+    for room in [9, 600, 5000] {
+        thread::scope(|s| {
+            let waiter = s.spawn(|| q.wait(limit(4000)));
+            let_it_block();
+            alloc(&q, room);
+            put(&w, b"x");
+            check_eq!(
+                format!("the event, with room for {room} meanwhile"),
+                waiter.join().expect("the waiter"),
+                vec![entry(&r, IN, IN)]
+            );
+        });
+        unmap_all();
+    }
+    only_this_size(&q, 5000);
+}
+
+/// munmap of everything that evpoll has mapped here.
+#[track_caller]
+fn unmap_all() {
+    for m in mappings().iter().filter(|m| m.name.contains("evpoll")) {
+        // SAFETY: no array is read any more.
+        let got = unsafe { libc::munmap(m.start as *mut _, m.end - m.start) };
+        ok("munmap", sys(got));
+    }
+    check_eq!("mappings after munmap", mapped(), 0);
 }
 
 fn alloc_takes_no_address_space() {
@@ -704,6 +740,39 @@ fn free_while_mapped() {
     drop(second);
     free(&q);
     drop(w);
+}
+
+/// The wait goes on, for what is watched after that or until its time is up.
+fn free_while_a_thread_waits() {
+    let q = open_device();
+    let (r, w) = pipe();
+    for again in [false, true] {
+        alloc(&q, 600);
+        q.add(&r, IN);
+        let timeout = if again { limit(4000) } else { limit(150) };
+        thread::scope(|s| {
+            let waiter = s.spawn(|| q.try_wait(timeout));
+            let_it_block();
+            free(&q);
+            put(&w, b"x");
+            if again {
+                alloc(&q, 8);
+                q.add(&r, IN | PRI);
+                put(&w, b"y");
+            }
+            let got = waiter.join().expect("the waiter");
+            if again {
+                check_eq!("the event", got, Ok(vec![entry(&r, IN | PRI, IN)]));
+            } else {
+                check!(
+                    got == Ok(Vec::new()) || got == Err(Errno(libc::EINVAL)),
+                    "a wait whose queue was freed ended with {got:?}"
+                );
+            }
+        });
+    }
+    unmap_all();
+    free(&q);
 }
 
 fn free_without_room() {

@@ -748,8 +748,8 @@ fn address_after_mremap() {
     }
 }
 
-/// Fault 11: with a mapping, close freed nothing. The watches are freed, whatever is mapped: a pipe
-/// whose other end is closed knows.
+/// Fault 11: with a mapping, close freed nothing. The watches are freed, whatever is mapped: they
+/// are not counted any more.
 fn close_frees_what_a_mapping_does_not() {
     const WATCHES: &str = "/proc/sys/fs/evpoll/max_user_watches";
     let text = std::fs::read_to_string(WATCHES).expect(WATCHES);
@@ -761,11 +761,11 @@ fn close_frees_what_a_mapping_does_not() {
         q.add(&r, IN);
         maps.push(map);
     }
+    let q = Queue::new(8);
     // All of them together would be too many now.
     if std::fs::write(WATCHES, "1").is_err() {
         crate::runner::skip("fs.evpoll.max_user_watches cannot be set");
     }
-    let q = Queue::new(8);
     let got = q.try_ctl(EP_CTL_ADD, r.raw(), IN);
     std::fs::write(WATCHES, limit.to_string()).expect(WATCHES);
     ok("ADD, with every other watch gone", got);
