@@ -16,6 +16,7 @@ const fn long(name: &'static str, run: fn()) -> Test {
         group: "memory",
         name,
         limit: 180,
+        abi: None,
         run,
     }
 }

@@ -65,7 +65,7 @@ tests!("nesting":
     outer_closed,
     outer_and_inner_closed_at_once,
     a_new_edge_each_time,
-    every_entry_is_an_edge,
+    only_the_first_entry_is_an_edge,
     coalesced_is_no_edge,
     removed_before_it_is_looked_at,
     sixty_four_watchers,
@@ -936,18 +936,26 @@ fn a_new_edge_each_time() {
     }
 }
 
-/// Even if nobody has drained the inner one meanwhile.
-fn every_entry_is_an_edge() {
+/// What comes while something is pending is found by the same wait: it is no event of its own, so
+/// that one event never costs more than there are watches above it.
+fn only_the_first_entry_is_an_edge() {
     let (outer, inner) = (Queue::new(8), Queue::new(32));
     outer.add(&inner.fd, IN);
-    let mut keep = Vec::new();
-    for i in 0..20 {
-        let (r, w) = source(&inner);
-        put(&w, b"x");
-        outer.expect(&format!("entry {i}"), &[entry(&inner.fd, IN, IN)]);
-        keep.push((r, w));
+    for round in 0..3 {
+        let mut keep = Vec::new();
+        for i in 0..10 {
+            let (r, w) = source(&inner);
+            put(&w, b"x");
+            keep.push((r, w));
+            let expected = if i == 0 {
+                vec![entry(&inner.fd, IN, IN)]
+            } else {
+                Vec::new()
+            };
+            check_eq!(format!("round {round}, entry {i}"), outer.wait(0), expected);
+        }
+        check_eq!("entries of the inner one", inner.wait(0).len(), 10);
     }
-    check_eq!("entries of the inner one", inner.wait(0).len(), 20);
 }
 
 fn coalesced_is_no_edge() {
