@@ -59,6 +59,7 @@ tests!("device":
     descriptor_is_readable_while_events_are_pending,
     descriptor_wakes_a_poll,
     wait_uses_the_programs_mapping,
+    refused_mremap_does_not_unmap,
     wait_uses_whichever_mapping_is_left,
     wait_makes_a_mapping,
     ctl_on_a_device,
@@ -888,6 +889,29 @@ fn wait_uses_the_programs_mapping() {
         put(&w, b"y");
     }
     check_eq!("mappings", mapped(), lines);
+}
+
+/// An mremap that is refused has copied the mapping and removed the copy: the queue still knows of
+/// those that there are.
+fn refused_mremap_does_not_unmap() {
+    let q = open_device();
+    alloc(&q, 8);
+    let (first, second) = (Map::new(&q, 8), Map::new(&q, 8));
+    let (free_place, len) = (Map::new(&q, 8), second.len);
+    let to = free_place.start;
+    drop(free_place);
+    for _ in 0..3 {
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        // SAFETY: it is refused, or the mapping is not used any more.
+        let p = unsafe { libc::mremap(second.start, len, len, flags, to) };
+        check!(p == libc::MAP_FAILED, "mremap moved the mapping");
+    }
+    drop(first);
+    fails("EP_FREE while mapped", try_free(&q), libc::EBUSY);
+    let (r, _w) = ready(&q);
+    second.expect(&q, "EP_POLL", &[entry(&r, IN, IN)]);
+    drop(second);
+    free(&q);
 }
 
 fn wait_uses_whichever_mapping_is_left() {

@@ -8,16 +8,13 @@ use crate::abi::*;
 use crate::device::*;
 use crate::net::{recv_fd, send_fd, socketpair};
 use crate::queue::*;
-use crate::runner::Test;
+use crate::runner::{test, Test};
 use crate::sys::*;
 
 const fn long(name: &'static str, run: fn()) -> Test {
     Test {
-        group: "memory",
-        name,
         limit: 180,
-        abi: None,
-        run,
+        ..test("memory", name, run)
     }
 }
 
