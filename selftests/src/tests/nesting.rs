@@ -791,15 +791,16 @@ fn add_and_test_with_nothing_pending() {
 
 fn add_on_pending() {
     let (outer, inner) = (Queue::new(8), Queue::new(8));
-    let (_r, w) = source(&inner);
-    let (_r2, w2) = source(&inner);
+    let (r, w) = source(&inner);
+    let (r2, w2) = source(&inner);
     put(&w, b"x");
     outer.add(&inner.fd, IN);
     outer.expect_nothing("what was pending already");
     put(&w2, b"x");
-    outer.expect_nothing("more while something is pending");
-    check_eq!("entries of the inner one", inner.wait(0).len(), 2);
-    put(&w, b"x");
+    outer.expect_nothing("more of it");
+    let want = [entry(&r, IN, IN), entry(&r2, IN, IN)];
+    inner.expect("both", &want);
+    put(&w2, b"y");
     outer.expect("the first one after that", &[entry(&inner.fd, IN, IN)]);
 }
 
@@ -939,26 +940,36 @@ fn a_new_edge_each_time() {
     }
 }
 
-/// What comes while something is pending is found by the same wait: it is no event of its own, so
-/// that one event never costs more than there are watches above it.
+/// A queue is readable or not: what comes while it is, is no edge. One wait takes all of it.
 fn only_the_first_entry_is_an_edge() {
     let (outer, inner) = (Queue::new(8), Queue::new(32));
     outer.add(&inner.fd, IN);
-    for round in 0..3 {
-        let mut keep = Vec::new();
-        for i in 0..10 {
-            let (r, w) = source(&inner);
-            put(&w, b"x");
-            keep.push((r, w));
-            let expected = if i == 0 {
+    let sources: Vec<(Fd, Fd)> = (0..20).map(|_| source(&inner)).collect();
+    for round in 0..5 {
+        for (i, (_, w)) in sources.iter().enumerate() {
+            put(w, b"x");
+            let got = outer.wait(0);
+            let want = if i == 0 {
                 vec![entry(&inner.fd, IN, IN)]
             } else {
                 Vec::new()
             };
-            check_eq!(format!("round {round}, entry {i}"), outer.wait(0), expected);
+            check_eq!(format!("entry {i} of round {round}"), got, want);
         }
-        check_eq!("entries of the inner one", inner.wait(0).len(), 10);
+        check_eq!("entries of the inner one", inner.wait(0).len(), 20);
+        counted("the outer one", &outer, round + 1);
     }
+    // Nor is what is left when the first one is taken back.
+    put(&sources[0].1, b"y");
+    outer.expect("the first one", &[entry(&inner.fd, IN, IN)]);
+    put(&sources[1].1, b"y");
+    inner.del(&sources[0].0);
+    put(&sources[2].1, b"y");
+    outer.expect_nothing("still readable");
+    inner.del(&sources[1].0);
+    inner.del(&sources[2].0);
+    put(&sources[3].1, b"y");
+    outer.expect("readable again", &[entry(&inner.fd, IN, IN)]);
 }
 
 fn coalesced_is_no_edge() {
