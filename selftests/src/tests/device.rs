@@ -310,7 +310,7 @@ fn alloc_while_a_thread_waits() {
 /// munmap of everything that evpoll has mapped here.
 #[track_caller]
 fn unmap_all() {
-    for m in mappings().iter().filter(|m| m.name.contains("evpoll")) {
+    for m in mappings().iter().filter(|m| m.name.contains("[evpoll")) {
         // SAFETY: no array is read any more.
         let got = unsafe { libc::munmap(m.start as *mut _, m.end - m.start) };
         ok("munmap", sys(got));
