@@ -32,6 +32,29 @@ pub fn clippy(ctx: &Ctx, _step: &mut Step) -> anyhow::Result<Outcome> {
     conclude(&out, short_messages(&text), "rustup component add clippy")
 }
 
+/// What mandoc says about the manual pages, from a warning on: below that is a matter of style, in
+/// which man-pages(7) is of another opinion.
+pub fn man_pages(ctx: &Ctx) -> anyhow::Result<Outcome> {
+    let folder = ctx.root.join("evpoll/man");
+    let mut pages = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        pages.push(entry?.path());
+    }
+    pages.sort();
+    let mut cmd = Command::new("mandoc");
+    cmd.args(["-T", "lint", "-W", "warning"]).args(&pages);
+    let out = cmd.output().context("cannot run mandoc")?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let root = format!("mandoc: {}/", ctx.root.display());
+    let findings = text
+        .lines()
+        .map(|line| line.trim_start_matches(&root).to_owned())
+        .collect();
+    let mut outcome = conclude(&out, findings, "install mandoc")?;
+    outcome.looked_at = super::count(pages.len(), "page");
+    Ok(outcome)
+}
+
 fn cargo(ctx: &Ctx, args: &[&str]) -> anyhow::Result<Output> {
     let mut cmd = Command::new("cargo");
     cmd.args(args).current_dir(&ctx.root).stdin(Stdio::null());

@@ -27,7 +27,14 @@ type Added = Vec<(PathBuf, Vec<usize>)>;
 pub fn main(ctx: &Ctx, _args: cli::Lint) -> anyhow::Result<u8> {
     packages::ensure(
         ctx,
-        &["git", "perl", "sparse", "rust-web-clippy", "rustfmt-web"],
+        &[
+            "git",
+            "perl",
+            "sparse",
+            "mandoc",
+            "rust-web-clippy",
+            "rustfmt-web",
+        ],
     )?;
     let patches = series::patches(&ctx.root)?;
     let added = added_lines(ctx, &patches)?;
@@ -36,6 +43,7 @@ pub fn main(ctx: &Ctx, _args: cli::Lint) -> anyhow::Result<u8> {
     let mut table = Table::default();
     table.run("cargo fmt", |step| host::fmt(ctx, step))?;
     table.run("cargo clippy", |step| host::clippy(ctx, step))?;
+    table.run("man pages", |_| host::man_pages(ctx))?;
     table.run("rustfmt", |_| patches::rustfmt(&build, &patches))?;
     table.run("checkpatch", |_| patches::checkpatch(&build, &patches))?;
     if patches.iter().any(|patch| !patch.touches.is_empty()) {
