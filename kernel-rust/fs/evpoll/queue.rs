@@ -695,7 +695,7 @@ pub(crate) enum Where {
 
 impl Queue {
     /// Waits, and hands out what is pending: stores at `target` where it is, returns how much.
-    #[inline]
+    #[inline(always)] // Each of the two callers has a `store` of its own.
     pub(crate) fn wait(
         &self,
         store: Where,
@@ -714,6 +714,7 @@ impl Queue {
         result
     }
 
+    #[inline(always)]
     fn do_wait(&self, store: Where, target: PointerVariable, timeout_ms: c_int) -> Result<c_int> {
         if timeout_ms < -1 {
             return Err(EINVAL);
@@ -769,7 +770,8 @@ impl Queue {
             }
 
             let out = state.buffer.flip();
-            state.count.events += u64::from(out.used.wrapping_sub(out.holes));
+            let entries = u64::from(out.used.wrapping_sub(out.holes));
+            state.count.events = state.count.events.wrapping_add(entries);
             if out.holes == 0 {
                 return Ok(out.used as c_int);
             }

@@ -93,7 +93,7 @@ impl Watch {
     /// # Safety
     ///
     /// `state` is that of the watch's own queue.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn post(
         this: &Callback<Watch>,
         state: &mut WaitGuard<'_, State>,
@@ -114,7 +114,7 @@ impl Watch {
         let coalesced = posted == Posted::Coalesced;
         trace::notify(&this.queue, this.id() as i32, events, coalesced);
         if coalesced {
-            state.count.coalesced += 1;
+            state.count.coalesced = state.count.coalesced.wrapping_add(1);
         }
         if posted != Posted::First {
             return false;
@@ -125,6 +125,17 @@ impl Watch {
         // With the lock held: whoever starts to watch looks at the state, with the lock held, after
         // he has made himself known.
         this.queue.watchers.is_watched()
+    }
+
+    /// # Safety
+    ///
+    /// Only called with interrupts off.
+    #[cold]
+    #[inline(never)]
+    unsafe fn count_spurious(&self) {
+        // SAFETY: By the safety requirements.
+        let mut state = unsafe { self.queue.state.lock_irqs_off() };
+        state.count.spurious = state.count.spurious.wrapping_add(1);
     }
 
     /// Takes back the event that is pending, if any.
@@ -175,11 +186,12 @@ impl FileCallback for Watch {
 
     #[inline]
     unsafe fn notify(this: &Callback<Watch>, events: u32, hint: u32) {
+        if events & hint == 0 {
+            // SAFETY: By the safety requirements interrupts are off.
+            unsafe { this.count_spurious() };
+        }
         // SAFETY: By the safety requirements interrupts are off, until after this function.
         let mut state = unsafe { this.queue.state.lock_irqs_off() };
-        if events & hint == 0 {
-            state.count.spurious += 1;
-        }
         // SAFETY: `state` is that of the watch's queue.
         let watched = unsafe { Watch::post(this, &mut state, events) };
         drop(state);
