@@ -13,10 +13,10 @@
 //! - [`watch`]: a watched descriptor, and what its producers call;
 //! - [`map`]: the memory of the events and its mapping into processes;
 //! - [`nested`]: which queues watch which;
-//! - [`buffer`], [`interest`], [`nesting`]: the state machines of the double buffer, of the interest
-//!   table and of queues in queues, which make no kernel calls and are also compiled and tested
-//!   outside of the kernel;
-//! - [`trace`]: tracepoints.
+//! - [`buffer`], [`interest`], [`nesting`]: the state machines of the double buffer, of the
+//!   interest table and of queues in queues, which make no kernel calls and are also compiled and
+//!   tested outside of the kernel;
+//! - [`trace`]: the tracepoints.
 //!
 //! # Locking
 //!
@@ -43,9 +43,9 @@
 //!
 //! - The queue is reference counted: by its file, by the file of its pages (which is what a
 //!   mapping refers to), and by each of its watches.
-//! - A queue that is watched by another has a list of callbacks (`Queue::watchers`), like any source
-//!   of events. It is freed with the queue: whoever follows it has a reference to the queue, or is
-//!   called by a watch of it, which has.
+//! - A queue that is watched by another has a list of callbacks (`Queue::watchers`), like any
+//!   source of events. It is freed with the queue: whoever follows it has a reference to the queue,
+//!   or is called by a watch of it, which has.
 //! - `release` of the queue's file breaks the circle: it frees all watches, unmaps what
 //!   evpoll itself has mapped and drops the file of the pages. What may be left then is a buffer
 //!   that a program mapped by itself.

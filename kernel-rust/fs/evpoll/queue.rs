@@ -22,8 +22,6 @@ use crate::{
         self,
         Nested, //
     },
-    requests,
-    trace,
     watch::{
         interest,
         key_of,
@@ -265,7 +263,7 @@ unsafe impl AnonFile for QueueFile {
     }
 
     fn write(queue: ArcBorrow<'_, Queue>, _file: &File, reader: UserSliceReader) -> Result<usize> {
-        requests::write(queue, reader)
+        crate::requests::write(queue, reader)
     }
 
     fn ioctl(
@@ -275,7 +273,7 @@ unsafe impl AnonFile for QueueFile {
         arg: usize,
         compat: bool,
     ) -> Result<c_int> {
-        requests::ioctl(&queue, cmd, arg, compat)
+        crate::requests::ioctl(&queue, cmd, arg, compat)
     }
 
     fn mmap(queue: ArcBorrow<'_, Queue>, _file: &File, vma: &VmaNew) -> Result {
@@ -458,8 +456,12 @@ impl Queue {
                 nested::link(&this, &inner)?;
                 // SAFETY: This is the only place where callbacks for a queue's file are added. The
                 // file has a reference to the queue, and so to `watchers`, until it is released.
-                unsafe { watch.as_mut().add_at(file, &inner.watchers, interest(events)) }
-                    .inspect_err(|_| nested::unlink(&this, &inner))?;
+                let added = unsafe {
+                    watch
+                        .as_mut()
+                        .add_at(file, &inner.watchers, interest(events))
+                };
+                added.inspect_err(|_| nested::unlink(&this, &inner))?;
             }
         }
         let watch = WatchRef::from_box(watch);
@@ -552,8 +554,8 @@ impl Queue {
         self.user.uncharge(all.len());
         let mut place = 0;
         while let Some((watch, next)) = all.next_from(place) {
-            // SAFETY: It was taken out of the table, `all` is not used to find it again, and `ctl` is
-            // held.
+            // SAFETY: It was taken out of the table, `all` is not used to find it again, and `ctl`
+            // is held.
             unsafe { self.free(watch) };
             place = next;
             // SAFETY: May be called with a mutex held.
@@ -703,7 +705,7 @@ impl Queue {
         timeout_ms: c_int,
     ) -> Result<c_int> {
         let result = self.do_wait(store, target, timeout_ms);
-        trace::wait(
+        crate::trace::wait(
             self,
             timeout_ms,
             match result {

@@ -133,7 +133,11 @@ pub(crate) fn ioctl(queue: &Queue, cmd: u32, arg: usize, compat: bool) -> Result
             queue.deallocate()?;
             Ok(0)
         }
-        EP_POLL if !compat => poll(queue, address, offset_of!(bindings::evpoll, ep_resoff), false),
+        EP_POLL if !compat => {
+            const { assert!(offset_of!(bindings::evpoll, ep_timeout) == 0) };
+            let resoff = offset_of!(bindings::evpoll, ep_resoff);
+            poll(queue, address, resoff, false)
+        }
         EP_POLL_COMPAT if compat => {
             const { assert!(offset_of!(CompatEvpoll, ep_timeout) == 0) };
             poll(queue, address, offset_of!(CompatEvpoll, ep_resoff), true)
@@ -145,7 +149,6 @@ pub(crate) fn ioctl(queue: &Queue, cmd: u32, arg: usize, compat: bool) -> Result
 
 /// `EP_POLL`, with a `struct evpoll` at `address`.
 fn poll(queue: &Queue, address: usize, resoff: usize, compat: bool) -> Result<c_int> {
-    const { assert!(offset_of!(bindings::evpoll, ep_timeout) == 0) };
     let timeout = UserSlice::new(UserPtr::from_addr(address), size_of::<c_int>());
     let timeout_ms = timeout.reader().read::<c_int>()?;
     // An offset is of no use to one who has no mapping, and the events would be gone. (As they are

@@ -45,8 +45,8 @@
 //!
 //! All of them can be reached. Three have a part that the design leaves no way to:
 //!
-//! - 8: the kernel reads entries back, but takes no descriptor or address from them, and nobody
-//!   else can write there: all that is left to test is that nobody can.
+//! - 8: the kernel reads entries back, to add to them and to move them, but nobody else can write
+//!   there: all that is left to test is that nobody can.
 //! - 19: that no lock is taken twice or held too long is seen by the kernel's own checks in the
 //!   debug profile; here, only a wake-up that gets stuck would be.
 //! - 20: there is no mount to leak: the descriptors are those of the kernel's one anonymous inode,

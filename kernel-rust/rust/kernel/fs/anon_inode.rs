@@ -152,8 +152,8 @@ impl<T: AnonFile> FileOperations<T> {
     ///
     /// `file` is a valid file with these operations, which is not being released.
     unsafe fn data<'a>(file: *mut bindings::file) -> <T::Data as ForeignOwnable>::Borrowed<'a> {
-        // SAFETY: By the invariants `private_data` comes from `into_foreign` in `getfile` or `open`,
-        // and is taken back only in `release`.
+        // SAFETY: By the invariants `private_data` comes from `into_foreign` in `getfile` or
+        // `open`, and is taken back only in `release`.
         unsafe { <T::Data as ForeignOwnable>::borrow((*file).private_data) }
     }
 

@@ -119,7 +119,12 @@ impl<T: FileCallback> Callback<T> {
     ///
     /// Callbacks for `file` are only ever added with this `source`, which is not dropped before the
     /// file is released.
-    pub unsafe fn add_at(self: Pin<&mut Self>, file: &File, source: &Source, events: u32) -> Result {
+    pub unsafe fn add_at(
+        self: Pin<&mut Self>,
+        file: &File,
+        source: &Source,
+        events: u32,
+    ) -> Result {
         // SAFETY: As in `add`; the list is valid by the safety requirements.
         self.add_with(|fcb| unsafe {
             bindings::file_notify_addcb_at(file.as_ptr(), source.0.get(), fcb, events)
