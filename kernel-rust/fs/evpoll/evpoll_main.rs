@@ -97,15 +97,16 @@ use kernel::{
 /// For the `pr_*` macros.
 const __LOG_PREFIX: &[u8] = b"evpoll\0";
 
-/// Called once, when the kernel starts, before there can be queues.
+/// The kernel starts.
 ///
 /// # Safety
 ///
-/// There are no requirements. (That it is `unsafe` is what `#[export]` wants of it.)
+/// Called once, before there are queues.
 #[export]
 pub unsafe extern "C" fn evpoll_do_init() -> c_int {
     from_result(|| {
-        queue::init()?;
+        // SAFETY: By the safety requirements.
+        unsafe { queue::init() }?;
         Ok(0)
     })
 }

@@ -53,9 +53,13 @@ impl Nested {
 /// Protected by `NESTING`.
 pub(crate) type Locked = GlobalLockedBy<Nested, NESTING>;
 
-/// Prepares the lock. To be called once, before there are queues.
-pub(crate) fn init() {
-    // SAFETY: Called once, by the documentation above.
+/// Prepares the lock.
+///
+/// # Safety
+///
+/// Called once, before there are queues.
+pub(crate) unsafe fn init() {
+    // SAFETY: By the safety requirements.
     unsafe { NESTING.init() };
 }
 

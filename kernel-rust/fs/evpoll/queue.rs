@@ -325,9 +325,14 @@ fn check_maxfds(maxfds: u32) -> Result {
     }
 }
 
-/// Called once, when the kernel starts.
-pub(crate) fn init() -> Result {
-    nested::init();
+/// Prepares what all queues share, and makes the device.
+///
+/// # Safety
+///
+/// Called once, before there are queues.
+pub(crate) unsafe fn init() -> Result {
+    // SAFETY: By the safety requirements.
+    unsafe { nested::init() };
     anon_inode::register_device::<QueueFile>(c"eventpoll", 0o666)
 }
 
