@@ -4,6 +4,7 @@
 pub mod abi;
 #[macro_use]
 pub mod check;
+mod complaints;
 pub mod device;
 #[cfg(test)]
 mod emu;

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::abi::{evpoll_create, Errno};
+use crate::complaints::Complaints;
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -159,13 +160,30 @@ pub fn main(args: &[String], tests: &[Test]) -> i32 {
         return 1;
     }
     let mut failed = false;
+    let mut complaints = Complaints::from_now();
     for (i, test) in chosen.iter().enumerate() {
         let (outcome, output) = run(test, None);
+        let said = complaints.iter_mut().flat_map(Complaints::new_ones);
+        let outcome = blame(outcome, &said.collect::<Vec<_>>());
         failed |= matches!(outcome, Outcome::Failed(_));
         let _ = out.write_all(report(i + 1, test, &outcome, &output).as_bytes());
         let _ = out.flush();
     }
     i32::from(failed)
+}
+
+/// A test that the kernel complained about has not passed.
+fn blame(outcome: Outcome, complaints: &[String]) -> Outcome {
+    if complaints.is_empty() {
+        return outcome;
+    }
+    let mut why = match outcome {
+        Outcome::Failed(why) => vec![why],
+        Outcome::Passed | Outcome::Skipped(_) => vec![],
+    };
+    let lines = complaints.iter();
+    why.extend(lines.map(|line| format!("the kernel complains: {line}")));
+    Outcome::Failed(why.join("\n"))
 }
 
 /// The tests of this program, then those of the ABIs.
@@ -464,6 +482,18 @@ mod tests {
             (Outcome::Failed(why), output) => format!("{output}{why}"),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_complaint_of_the_kernel_fails_the_test_that_caused_it() {
+        assert_eq!(blame(Outcome::Passed, &[]), Outcome::Passed);
+        let Outcome::Failed(why) = blame(Outcome::Passed, &["BUG: x".to_owned()]) else {
+            panic!("it has passed");
+        };
+        assert!(why.contains("BUG: x"));
+        let late = Outcome::Failed("late".to_owned());
+        let both = blame(late, &["BUG: x".to_owned()]);
+        assert!(matches!(both, Outcome::Failed(why) if why.starts_with("late\n")));
     }
 
     #[test]
