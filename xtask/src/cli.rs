@@ -34,7 +34,7 @@ pub struct Cli {
 /// Options that every command takes, before or after its name.
 #[derive(Args, Debug)]
 pub struct Common {
-    /// Kernel configuration: release is what is measured, debug has every checker
+    /// Kernel configuration: release is measured, debug has every checker, race has KCSAN
     #[arg(
         long,
         global = true,

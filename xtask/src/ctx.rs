@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 pub enum Profile {
     /// What is measured.
     Release,
-    /// Every checker that the kernel has.
+    /// Every checker that the kernel has, but for data races.
     Debug,
+    /// KCSAN, which looks for data races, on processors that run at the same time.
+    Race,
 }
 
 impl Profile {
@@ -19,6 +21,24 @@ impl Profile {
         match self {
             Profile::Release => "release",
             Profile::Debug => "debug",
+            Profile::Race => "race",
+        }
+    }
+
+    /// How much longer things take than in the release kernel, roughly: time limits are
+    /// multiplied by it.
+    pub fn slowness(self) -> u32 {
+        match self {
+            Profile::Release => 1,
+            Profile::Debug | Profile::Race => 4,
+        }
+    }
+
+    /// Memory that the guest needs for the tests, as QEMU takes it.
+    pub fn memory(self) -> &'static str {
+        match self {
+            Profile::Release => "1G",
+            Profile::Debug | Profile::Race => "3G",
         }
     }
 }

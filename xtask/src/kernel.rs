@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The patched kernel of a profile: configured, built, reused while its inputs are unchanged.
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Profile};
 use crate::error::Fatal;
 use crate::files;
 use crate::hash::Hash;
@@ -22,6 +22,13 @@ const REPRODUCIBLE: [&str; 5] = [
     "KBUILD_BUILD_VERSION=1",
     "LOCALVERSION=",
 ];
+/// KCSAN for the Rust code, which 7.3 does not have of its own: what `-fsanitize=thread` and the
+/// parameters of scripts/Makefile.kcsan are for C. As extra passes, since the target that the
+/// kernel describes to rustc permits no `-Zsanitizer=thread`.
+const KCSAN_FOR_RUST: &str = "KRUSTFLAGS=-Cpasses=forceattrs -Cpasses=tsan-module -Cpasses=tsan \
+     -Cllvm-args=-force-attribute=sanitize_thread -Cllvm-args=-tsan-distinguish-volatile=1 \
+     -Cllvm-args=-tsan-compound-read-before-write=1";
+
 /// What the tools of a build may see of the environment.
 const ENVIRONMENT: [&str; 6] = [
     "PATH",
@@ -124,8 +131,17 @@ impl Build<'_> {
                 .map(|(name, value)| format!("{name}={value}")),
         );
         cmd.args(REPRODUCIBLE);
+        cmd.args(self.extra());
         self.surroundings(&mut cmd);
         cmd
+    }
+
+    /// Further variables of make, for this profile.
+    fn extra(&self) -> &'static [&'static str] {
+        match self.ctx.profile {
+            Profile::Race => &[KCSAN_FOR_RUST],
+            Profile::Release | Profile::Debug => &[],
+        }
     }
 
     /// Only what a build may see, and the lock for as long as it runs.
@@ -168,6 +184,9 @@ impl Build<'_> {
             .add(&self.tree.inputs.as_ref()?.all)
             .add(&self.tools.id)
             .add(format!("{REPRODUCIBLE:?}"));
+        for variable in self.extra() {
+            hash.add(variable);
+        }
         for (_, text) in fragments {
             hash.add(text);
         }

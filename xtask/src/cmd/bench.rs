@@ -118,7 +118,7 @@ impl Run<'_> {
         }
         let slow = match self.ctx.profile {
             Profile::Release => 1,
-            Profile::Debug => 10,
+            Profile::Debug | Profile::Race => 10,
         };
         let boot = Boot {
             name: "bench",

@@ -16,7 +16,7 @@ pub use task::{quote, Root, Size, Task, COVERED};
 pub use terminal::{in_background, size as terminal_size};
 pub use wires::Input;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Profile};
 use crate::qemu::{Acceleration, Machine, Wiring};
 use crate::rootfs;
 use anyhow::Context;
@@ -72,13 +72,24 @@ impl Boot<'_> {
             .first()
             .context("no acceleration to try")?;
         Ok(self
-            .machine(acceleration, &archive, Wiring::Console)
+            .machine(ctx, acceleration, &archive, Wiring::Console)
             .arguments())
     }
 
-    fn machine(&self, acceleration: Acceleration, archive: &Path, wiring: Wiring) -> Machine {
+    fn machine(
+        &self,
+        ctx: &Ctx,
+        acceleration: Acceleration,
+        archive: &Path,
+        wiring: Wiring,
+    ) -> Machine {
+        // The kernel of this profile can be emulated so, and races are what it is for.
+        let parallel = ctx.profile == Profile::Race && acceleration == Acceleration::Tcg;
         Machine {
-            acceleration,
+            acceleration: match parallel {
+                true => Acceleration::Parallel,
+                false => acceleration,
+            },
             processors: self.processors,
             memory: self.memory.clone(),
             kernel: self.kernel.to_owned(),

@@ -11,6 +11,7 @@ use super::wires::{Event, Input, Kind, Stream, Wires};
 use super::Boot;
 use crate::ctx::Ctx;
 use crate::error::Fatal;
+use crate::progress::say;
 use crate::qemu::{self, Acceleration};
 use anyhow::Context;
 use std::fs::File;
@@ -75,7 +76,7 @@ pub fn run(
     let _taken = Taken::start(move |signal| signals.send(Event::Signal(signal)).is_ok())
         .context("Failed to take in signals")?;
     let wires = Wires::new(kind(boot)).context("Failed to make the sockets to the guest")?;
-    let machine = boot.machine(acceleration, archive, wires.wiring());
+    let machine = boot.machine(ctx, acceleration, archive, wires.wiring());
     let arguments = machine.arguments();
     let qemu = Qemu::start(&arguments, wires.inherited(), &said)?;
     let (reply, open) = wires.start(boot.input, &sender)?;
@@ -107,6 +108,13 @@ pub fn run(
     };
     if end == End::Vanished && session.heard == 0 {
         return Err(refused(&said));
+    }
+    if session.watch.races_elsewhere() > 0 {
+        say(&format!(
+            "xtask: {} data races that no code of ours has a part in; see {}",
+            session.watch.races_elsewhere(),
+            console.display()
+        ));
     }
     Ok(Outcome {
         end,

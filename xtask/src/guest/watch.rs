@@ -48,6 +48,21 @@ const CONTAINS: [&str; 12] = [
     "new suspected memory leaks",
     "list_del corruption",
 ];
+/// How KCSAN's reports begin. They are about any code of the kernel; those that name none of ours
+/// are no complaint, as mainline has some of its own.
+const RACE: &str = "BUG: KCSAN: ";
+/// The line before and behind a report of KASAN or KCSAN begins with this.
+const RULE: &str = "==========";
+/// What the names of our functions and files contain, Rust's mangled ones too.
+const OURS: [&str; 7] = [
+    "evpoll",
+    "fcblist",
+    "fcb_",
+    "file_notify_",
+    "file_send_notify",
+    "10anon_inode",
+    "9wait_lock",
+];
 /// Of a processor that makes no progress.
 const STALLS: [&str; 5] = [
     "detected stalls on",
@@ -65,6 +80,7 @@ pub struct Watch {
     /// The last report goes on.
     open: bool,
     stalls: u32,
+    races_elsewhere: u32,
     panic: Option<String>,
 }
 
@@ -99,7 +115,11 @@ impl Watch {
                 report.push(line.clone());
                 report.len() >= REPORT
             });
-            self.open = !full && !message.starts_with("---[ end trace");
+            let ends = message.starts_with("---[ end trace") || message.starts_with(RULE);
+            self.open = !full && !ends;
+            if !self.open {
+                self.sort_out();
+            }
         } else if starts_report(message) && self.reports.len() < REPORTS {
             self.reports.push(vec![line.clone()]);
             self.open = true;
@@ -108,6 +128,26 @@ impl Watch {
             self.last.pop_front();
         }
         self.last.push_back(line);
+    }
+
+    /// Drops the last report, now complete, if it is about a race between others.
+    fn sort_out(&mut self) {
+        let ours = |line: &String| OURS.iter().any(|name| line.contains(name));
+        let elsewhere = self.reports.last().is_some_and(|report| {
+            let race = report
+                .first()
+                .is_some_and(|head| message(head).starts_with(RACE));
+            race && !report.iter().any(ours)
+        });
+        if elsewhere {
+            self.reports.pop();
+            self.races_elsewhere += 1;
+        }
+    }
+
+    /// Data races that KCSAN reported and that no code of ours has a part in.
+    pub fn races_elsewhere(&self) -> u32 {
+        self.races_elsewhere
     }
 
     /// What the kernel complained about, a list of lines each.
@@ -227,6 +267,24 @@ mod tests {
             let watch = watch(&format!("[    1.000000] {line}\n"));
             assert_eq!(watch.reports().len(), 1, "{line}");
         }
+    }
+
+    #[test]
+    fn races_count_where_our_code_has_a_part() {
+        let race = |function: &str| {
+            format!(
+                "[ 1.0] ==================================================================\n\
+                 [ 1.0] BUG: KCSAN: data-race in {function} / tick\n\
+                 [ 1.0] write (marked) to 0xffff888 of 4 bytes by task 5 on cpu 0:\n\
+                 [ 1.0]  {function}+0x1/0x2\n\
+                 [ 1.0] ==================================================================\n"
+            )
+        };
+        let ours = race("_RNvMs_NtCs1_6evpoll5queueNtB4_5Queue4wait");
+        let watch = watch(&(race("tcp_poll") + &ours + &race("pipe_poll")));
+        assert_eq!(watch.races_elsewhere(), 2);
+        assert_eq!(watch.reports().len(), 1);
+        assert!(watch.reports()[0][0].contains("evpoll"));
     }
 
     #[test]

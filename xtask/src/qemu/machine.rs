@@ -10,6 +10,8 @@ pub enum Acceleration {
     /// Emulation, all processors in turn in one thread. With a thread for each, QEMU before 8.1
     /// runs stale code where the kernel patches its own (static keys), and the kernel dies of it.
     Tcg,
+    /// Emulation, a thread for each processor: for a kernel that does not patch its own code.
+    Parallel,
     /// Emulation of one processor whose clock counts instructions.
     Counting,
 }
@@ -20,6 +22,7 @@ impl Acceleration {
         match self {
             Acceleration::Kvm => "kvm",
             Acceleration::Tcg => "tcg",
+            Acceleration::Parallel => "tcg,thread=multi",
             Acceleration::Counting => "tcg,icount shift=0,sleep=off",
         }
     }
@@ -95,6 +98,7 @@ impl Machine {
         match self.acceleration {
             Acceleration::Kvm => args.pair("-accel", "kvm").pair("-cpu", "host"),
             Acceleration::Tcg => args.pair("-accel", "tcg,thread=single").pair("-cpu", "max"),
+            Acceleration::Parallel => args.pair("-accel", "tcg,thread=multi").pair("-cpu", "max"),
             // The same random numbers and the same date in every run, and so the same figures.
             Acceleration::Counting => args
                 .pair("-accel", "tcg,thread=single")

@@ -66,7 +66,7 @@ pub fn run(
         },
         programs: set.programs.clone(),
         processors: 2,
-        memory: memory(ctx.profile).into(),
+        memory: ctx.profile.memory().into(),
         kernel: &kernel.image,
         // A kernel that has oopsed is not one to test any further.
         parameters: vec!["oops=panic".into()],
@@ -151,18 +151,7 @@ fn scale(profile: Profile, accelerations: &[Acceleration]) -> u32 {
     } else {
         1
     };
-    let checked = match profile {
-        Profile::Release => 1,
-        Profile::Debug => 4,
-    };
-    emulated * checked
-}
-
-fn memory(profile: Profile) -> &'static str {
-    match profile {
-        Profile::Release => "1G",
-        Profile::Debug => "3G",
-    }
+    emulated * profile.slowness()
 }
 
 /// Each test has its own limit in the guest; these are for when that does not work any more.
