@@ -17,11 +17,11 @@ pub fn main(ctx: &Ctx, args: cli::Test) -> anyhow::Result<u8> {
     packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
     let filter = args.filter.as_deref();
     let programs = rootfs::build_programs(ctx)?;
-    let mut selected = selftests::list(&programs.selftests, rootfs::ABIS, filter)?;
+    let mut selected = selftests::list(&programs.selftests, ctx.profile, rootfs::ABIS, filter)?;
     let mut set = rootfs::TestPrograms::default();
     if !selected.is_empty() {
         set = rootfs::programs_for_tests(ctx, &programs.selftests)?;
-        selected = selftests::list(&programs.selftests, &set.abis, filter)?;
+        selected = selftests::list(&programs.selftests, ctx.profile, &set.abis, filter)?;
     }
     let host = host::run(ctx, filter)?;
     if let (Some(filter), true, true) = (filter, selected.is_empty(), host.is_empty()) {

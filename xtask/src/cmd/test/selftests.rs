@@ -20,17 +20,25 @@ const CONSOLE: &str = "console";
 
 /// The names of the tests that the filter selects, in the order in which they run, with those of
 /// other ABIs.
-pub fn list(program: &Path, abis: &[&str], filter: Option<&str>) -> anyhow::Result<Vec<String>> {
+pub fn list(
+    program: &Path,
+    profile: Profile,
+    abis: &[&str],
+    filter: Option<&str>,
+) -> anyhow::Result<Vec<String>> {
     let mut command = Command::new(program);
-    command.arg("--list").args(with(abis)).args(filter);
+    command.arg("--list").args(with(profile, abis)).args(filter);
     Ok(progress::output(&mut command)?
         .lines()
         .map(str::to_owned)
         .collect())
 }
 
-fn with<'a>(abis: &[&'a str]) -> Vec<&'a str> {
-    abis.iter().flat_map(|abi| ["--with", abi]).collect()
+/// Which tests are to run for other ABIs: all of them where that does not take too long.
+fn with<'a>(profile: Profile, abis: &[&'a str]) -> Vec<&'a str> {
+    let brief = (profile != Profile::Release).then_some("--brief");
+    let abis = abis.iter().flat_map(|abi| ["--with", abi]);
+    abis.chain(brief).collect()
 }
 
 /// Runs them. What the guest says becomes two suites of the report; an error is a guest that did
@@ -47,7 +55,8 @@ pub fn run(
     let scale = scale(ctx.profile, &accelerations);
     let mut command = vec!["/evpoll/evpoll-selftests".to_owned()];
     command.extend(["--scale".into(), scale.to_string()]);
-    command.extend(with(&set.abis).into_iter().chain(filter).map(str::to_owned));
+    let others = with(ctx.profile, &set.abis);
+    command.extend(others.into_iter().chain(filter).map(str::to_owned));
     let boot = Boot {
         name: "test",
         task: Task {
