@@ -46,6 +46,15 @@ pub struct Common {
     /// A kernel tree of your own (7.3 or newer) instead of the fetched one
     #[arg(long, global = true, value_name = "DIR")]
     pub kernel: Option<PathBuf>,
+    /// A patch on top of the series, for a kernel that has a fault (see `mutants`)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "kernel",
+        hide = true
+    )]
+    pub mutation: Option<PathBuf>,
     /// Acceleration; auto is KVM where it works
     #[arg(
         long,
@@ -77,6 +86,8 @@ pub enum Command {
     Series(Series),
     /// Formatting, clippy, checkpatch, sparse
     Lint(Lint),
+    /// Put known faults into the kernel and see that the tests find them
+    Mutants(Mutants),
 }
 
 #[derive(Args, Debug)]
@@ -139,6 +150,13 @@ pub struct Series {
 #[derive(Args, Debug)]
 pub struct Lint {}
 
+#[derive(Args, Debug)]
+pub struct Mutants {
+    /// Which faults [default: all]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
 /// Parses the command line and carries out what it asks for.
 pub fn run() -> anyhow::Result<u8> {
     let cli = match Cli::try_parse() {
@@ -158,6 +176,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Tree(args) => cmd::tree::main(&ctx, args),
         Command::Series(args) => cmd::series::main(&ctx, args),
         Command::Lint(args) => cmd::lint::main(&ctx, args),
+        Command::Mutants(args) => cmd::mutants::main(&ctx, args),
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Ctx {
     pub profile: Profile,
     /// `--kernel DIR`: a kernel tree to use instead of the fetched one.
     pub kernel: Option<PathBuf>,
+    /// `--mutation FILE`: a patch on top of the series.
+    pub mutation: Option<PathBuf>,
     pub accel: Accel,
     pub jobs: usize,
     pub verbose: bool,
@@ -76,6 +78,7 @@ impl Ctx {
             cache: cache_folder()?,
             profile: common.profile,
             kernel,
+            mutation: common.mutation.map(std::path::absolute).transpose()?,
             accel: common.accel,
             jobs: common.jobs.map_or_else(processors, usize::from),
             verbose: common.verbose,

@@ -55,14 +55,19 @@ pub fn patches(root: &Path) -> anyhow::Result<Vec<Patch>> {
             .extension()
             .is_some_and(|extension| extension == "patch")
         {
-            let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
-            patches.push(Patch {
-                path,
-                touches: touches(&text),
-            });
+            patches.push(patch(path)?);
         }
     }
     Ok(patches)
+}
+
+/// A patch file.
+pub fn patch(path: PathBuf) -> anyhow::Result<Patch> {
+    let text = files::read_text(&path)?;
+    Ok(Patch {
+        touches: touches(&text),
+        path,
+    })
 }
 
 /// Every file that some patch touches.

@@ -121,9 +121,15 @@ fn populate(from: &Path, copy: &Path, building: &Lock) -> anyhow::Result<()> {
 fn sync(ctx: &Ctx, base: &Path, copy: &Path) -> anyhow::Result<Inputs> {
     let patches = series::patches(&ctx.root)?;
     let rust = series::rust_sources(&ctx.root)?;
+    let mutation: Vec<Patch> = ctx
+        .mutation
+        .iter()
+        .map(|path| series::patch(path.clone()))
+        .collect::<anyhow::Result<_>>()?;
     let now: BTreeSet<PathBuf> = series::touched(&patches)
         .into_iter()
         .chain(rust.clone())
+        .chain(series::touched(&mutation))
         .collect();
     let before = read_state(copy)?;
     let all: BTreeSet<PathBuf> = now.union(&before).cloned().collect();
@@ -135,21 +141,23 @@ fn sync(ctx: &Ctx, base: &Path, copy: &Path) -> anyhow::Result<Inputs> {
         }
     }
     files::make_dir(&scratch)?;
-    for patch in &patches {
-        apply(patch, &scratch).map_err(|error| {
-            Fatal::Setup(format!(
-                "{} does not apply to {}: {error}",
-                patch.name(),
-                base.display()
-            ))
-        })?;
-    }
+    let put_on = |patches: &[Patch], base: &str| -> anyhow::Result<()> {
+        for patch in patches {
+            apply(patch, &scratch).map_err(|error| {
+                let name = patch.name();
+                Fatal::Setup(format!("{name} does not apply to {base}: {error}"))
+            })?;
+        }
+        Ok(())
+    };
+    put_on(&patches, &base.display().to_string())?;
     for file in &rust {
         install(
             &series::rust_folder(&ctx.root).join(file),
             &scratch.join(file),
         )?;
     }
+    put_on(&mutation, "the series")?;
 
     let (mut hash, mut kconfig) = (Hash::new(), Hash::new());
     write_state(copy, &all)?;
