@@ -34,6 +34,15 @@ impl Profile {
         }
     }
 
+    /// Parameters of its kernel.
+    pub fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Profile::Release | Profile::Debug => &[],
+            // One access in so many is watched: by default it is 4000, for machines that are fast.
+            Profile::Race => &["kcsan.skip_watch=400"],
+        }
+    }
+
     /// Memory that the guest needs for the tests, as QEMU takes it.
     pub fn memory(self) -> &'static str {
         match self {

@@ -85,6 +85,7 @@ impl Boot<'_> {
     ) -> Machine {
         // The kernel of this profile can be emulated so, and races are what it is for.
         let parallel = ctx.profile == Profile::Race && acceleration == Acceleration::Tcg;
+        let own = ctx.profile.parameters().iter().map(|p| (*p).to_owned());
         Machine {
             acceleration: match parallel {
                 true => Acceleration::Parallel,
@@ -94,7 +95,7 @@ impl Boot<'_> {
             memory: self.memory.clone(),
             kernel: self.kernel.to_owned(),
             initramfs: archive.to_owned(),
-            parameters: self.parameters.clone(),
+            parameters: self.parameters.iter().cloned().chain(own).collect(),
             share_root: matches!(self.task.root, Root::Host { .. }),
             wiring,
         }
