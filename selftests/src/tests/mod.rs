@@ -40,6 +40,7 @@ mod pipe;
 mod programs2002;
 mod room;
 mod sharing;
+mod sweep;
 mod tcp;
 mod threads;
 mod udp;
@@ -91,6 +92,7 @@ pub fn all() -> Vec<Test> {
         threads::TESTS,
         faults::TESTS,
         memory::TESTS,
+        sweep::TESTS,
     ]
     .concat()
 }
@@ -117,6 +119,7 @@ const EMULATED_NOT: &[&str] = &[
     "memory.",
     "nesting.",
     "sharing.",
+    "sweep.",
     "programs2002.",
     "wait.in_a_child",
     "wait.in_another_process",
