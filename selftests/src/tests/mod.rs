@@ -40,6 +40,7 @@ mod pipe;
 mod programs2002;
 mod room;
 mod sharing;
+mod storm;
 mod sweep;
 mod tcp;
 mod threads;
@@ -93,6 +94,7 @@ pub fn all() -> Vec<Test> {
         faults::TESTS,
         memory::TESTS,
         sweep::TESTS,
+        storm::TESTS,
     ]
     .concat()
 }
@@ -119,6 +121,7 @@ const EMULATED_NOT: &[&str] = &[
     "memory.",
     "nesting.",
     "sharing.",
+    "storm.",
     "sweep.",
     "programs2002.",
     "wait.in_a_child",

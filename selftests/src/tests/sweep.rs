@@ -424,7 +424,8 @@ impl Numbers {
     #[track_caller]
     fn each_has_its_event(&self, q: &Queue, n: usize) {
         put(&self.w, b"x");
-        let mut got: Vec<c_int> = q.wait(limit(2000)).iter().map(|e| e.fd).collect();
+        let patience = if n == 0 { 0 } else { limit(2000) };
+        let mut got: Vec<c_int> = q.wait(patience).iter().map(|e| e.fd).collect();
         got.sort_unstable();
         let mut want: Vec<c_int> = self.fds[..n].iter().map(Fd::raw).collect();
         want.sort_unstable();
@@ -764,17 +765,16 @@ fn write_of_an_array() {
         sweep(kernel, "write", EVERY, allowed, Expect::Either, |shot| {
             let world = World::new();
             let start = listed(&world.q);
-            let pipes: Vec<(Fd, Fd)> = (0..40).map(|_| pipe()).collect();
-            let mut array = Vec::new();
-            for (i, (r, _)) in pipes.iter().enumerate() {
-                array.push(change(r, IN));
-                if i % 3 == 0 {
-                    array.push(change(r, IN | PRI));
-                }
-                if i % 4 == 0 {
-                    array.push(change(r, REMOVE));
-                }
+            let pipes: Vec<(Fd, Fd)> = (0..6).map(|_| pipe()).collect();
+            let (early, late) = pipes.split_at(3);
+            let mut array: Vec<PollFd> = early.iter().map(|(r, _)| change(r, IN)).collect();
+            for i in 0..30 {
+                let bits = [IN | PRI, IN | RDHUP][i % 2];
+                array.push(change(&early[i % 3].0, bits));
             }
+            array.push(change(&early[0].0, REMOVE));
+            array.extend(late.iter().map(|(r, _)| change(r, IN)));
+            array.push(change(&late[0].0, REMOVE));
             let before = world.marks();
             let (p, len) = (array.as_ptr(), size_of_val(&array[..]));
             let q = world.q.raw();
@@ -804,7 +804,7 @@ fn write_of_an_array() {
                 put(w, b"x");
             }
             let events = world.q.wait(limit(2000)).len();
-            check_eq!("the events of all that are left", events, 30);
+            check_eq!("the events of all that are left", events, 4);
             if n == Ok(len as c_int) {
                 Ok(())
             } else {
@@ -927,11 +927,13 @@ fn unmap() {
     });
 }
 
-/// Is never done, and if that fails, too, all is as before.
+/// Is never done: it is undone by the kernel, and all is as before. Only if there is no memory for
+/// that either, a copy of the mapping stays at the new place, for the program to remove.
 fn remap() {
     sweeps(|kernel| {
         let (world, own) = world_of_the_device();
         let elsewhere = map_anonymous(2 * own.len, libc::PROT_NONE);
+        let copies = std::cell::Cell::new(0u32);
         for flags in [
             libc::MREMAP_MAYMOVE,
             libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
@@ -951,13 +953,22 @@ fn remap() {
                         "mremap: {error}"
                     );
                 }
+                if mapped() != before.mappings {
+                    check!(shot.used(), "a copy of the mapping stays without a reason");
+                    copies.set(copies.get() + 1);
+                    let copy = mappings()
+                        .into_iter()
+                        .find(|m| m.name.contains("[evpoll") && m.start != own.start as usize);
+                    let at = copy.expect("the copy").start;
+                    check_eq!("where the copy is", at, elsewhere as usize);
+                    // SAFETY: where nothing else of this program is.
+                    let got = unsafe { libc::munmap(at as *mut c_void, own.len) };
+                    ok("munmap of the copy", sys(got));
+                }
                 // The old place is where it was, with what it was.
                 world.unchanged(&before);
-                check_eq!(
-                    "perms",
-                    mapping_of(own.start).map(|m| m.start),
-                    Some(own.start as usize)
-                );
+                let place = mapping_of(own.start).map(|m| m.start);
+                check_eq!("the mapping", place, Some(own.start as usize));
                 own.expect(&world.q, "what was pending", &world.pending());
                 get(&world.first.0, 1);
                 get(&world.second.0, 1);
@@ -966,6 +977,7 @@ fn remap() {
                 Ok(())
             });
         }
+        println!("a copy stayed {} times", copies.get());
     });
 }
 
@@ -1395,7 +1407,8 @@ fn connections_around_a_queue() {
 fn data_around_a_queue() {
     sweeps(|kernel| {
         let world = World::new();
-        let allowed = [libc::ENOMEM, libc::EFAULT, libc::ENOBUFS];
+        // EAGAIN: TCP waits for memory, and this one does not want to wait.
+        let allowed = [libc::ENOMEM, libc::EFAULT, libc::ENOBUFS, libc::EAGAIN];
         let data = [b'z'; 5000];
         for (name, make) in FILES {
             let what = format!("write to {name}");
