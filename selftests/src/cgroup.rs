@@ -87,6 +87,12 @@ impl Group {
     }
 }
 
+impl Default for Group {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         // A process that has just ended may be in it for a moment.

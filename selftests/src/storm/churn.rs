@@ -221,7 +221,7 @@ impl Churn {
         let got = unsafe { libc::write(wild_queue(random), array.as_ptr().cast(), len) };
         match sys(got as c_int) {
             Ok(n) => check!(
-                n > 0 && n as usize <= len && n as usize % size_of::<PollFd>() == 0,
+                n > 0 && n as usize <= len && (n as usize).is_multiple_of(size_of::<PollFd>()),
                 "write of {len} bytes of changes: {n}"
             ),
             Err(e) => check_ctl("write of changes", Err(e)),
@@ -348,6 +348,8 @@ impl Churn {
         let killed = random.one_in(2);
         let child = fork(|| {
             // Nothing but system calls: other threads' locks may be held for ever in here.
+            // SAFETY: takes no pointer.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             for _ in 0..2 {
                 let mut events: *const PollFd = std::ptr::null();
                 // SAFETY: room for a pointer; a byte; and, in this process, the only mapping.
@@ -363,10 +365,12 @@ impl Churn {
                     }
                 }
             }
-            while killed {
-                let mut events: *const PollFd = std::ptr::null();
-                // SAFETY: room for a pointer.
-                let _ = unsafe { evpoll_wait(q, &mut events, 1000, std::ptr::null(), 0) };
+            if killed {
+                loop {
+                    let mut events: *const PollFd = std::ptr::null();
+                    // SAFETY: room for a pointer.
+                    let _ = unsafe { evpoll_wait(q, &mut events, 1000, std::ptr::null(), 0) };
+                }
             }
         });
         if killed {

@@ -5,5 +5,6 @@ pub mod bench;
 pub mod lint;
 pub mod run;
 pub mod series;
+pub mod soak;
 pub mod test;
 pub mod tree;
