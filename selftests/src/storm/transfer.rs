@@ -41,7 +41,8 @@ pub fn send(shared: &Shared, w: &Fd, rounds: &AtomicU64) {
     q.add_and_test(w, OUT);
     let data = [7u8; 4096];
     let mut done = 0;
-    while !shared.is_over() {
+    // At least one, however late this thread gets its first turn.
+    loop {
         let mut left = BYTES;
         while left > 0 {
             match write(w, &data[..left.min(data.len())]) {
@@ -52,6 +53,9 @@ pub fn send(shared: &Shared, w: &Fd, rounds: &AtomicU64) {
         }
         done += 1;
         shared.did();
+        if shared.is_over() {
+            break;
+        }
     }
     rounds.store(done, SeqCst);
     shutdown_or_close(w);
