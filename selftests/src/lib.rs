@@ -2,16 +2,20 @@
 //! The guest's tests and what they share with the benchmarks.
 
 pub mod abi;
+pub mod cgroup;
 #[macro_use]
 pub mod check;
 mod complaints;
 pub mod device;
 #[cfg(test)]
 mod emu;
+pub mod figures;
+pub mod inject;
 mod law;
 pub mod net;
 pub mod queue;
 pub mod runner;
+pub mod storm;
 pub mod sys;
 mod tests;
 pub mod uring;

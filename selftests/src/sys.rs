@@ -231,6 +231,25 @@ impl Child {
             Exit::Code(libc::WEXITSTATUS(status))
         }
     }
+    /// Whether it has come to its end, to be told by `wait`.
+    #[track_caller]
+    pub fn has_ended(&self) -> bool {
+        // SAFETY: plain bytes.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: room for what is told of one process.
+        ok(
+            "waitid",
+            sys(unsafe { libc::waitid(libc::P_PID, self.0 as u32, &mut info, flags) }),
+        );
+        // SAFETY: filled in by waitid, with 0 where there is nothing to tell.
+        unsafe { info.si_pid() != 0 }
+    }
+    /// Ends it, wherever it is.
+    pub fn kill(&self) {
+        // SAFETY: our own child, which is not reaped yet.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+    }
     /// It must have done all of its work.
     #[track_caller]
     pub fn succeed(self) {

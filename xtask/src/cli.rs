@@ -11,6 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask test                              build, boot, run every test
   cargo xtask test --profile debug pipe         the tests named *pipe*, on a kernel that checks itself
+  cargo xtask soak --seconds 600 --profile debug  storms on shared queues, for ten minutes
   cargo xtask bench pipetest --json out.json    compare with epoll, poll and io_uring
   cargo xtask run -- python3 -c 'print(1)'      the host's own python3, on the patched kernel
   cargo xtask run --overlay target/x -- target/x/server --port 80
@@ -78,6 +79,8 @@ pub enum Command {
     Run(Run),
     /// Host tests, build, boot, selftests: KTAP on stdout
     Test(Test),
+    /// Storms of threads, processes and signals on shared queues
+    Soak(Soak),
     /// The benchmarks, every interface in one boot
     Bench(Bench),
     /// Make a git tree with the series applied, one commit a patch
@@ -116,6 +119,16 @@ pub struct Test {
     pub junit: Option<PathBuf>,
     /// Only the tests whose name contains this
     pub filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Soak {
+    /// How long the storms go on, without booting
+    #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub seconds: u64,
+    /// The seed of the first storm; those after it have the next ones
+    #[arg(long, value_name = "S", default_value = "1")]
+    pub seed: u64,
 }
 
 #[derive(Args, Debug)]
@@ -172,6 +185,7 @@ pub fn run() -> anyhow::Result<u8> {
     match cli.command {
         Command::Run(args) => cmd::run::main(&ctx, args),
         Command::Test(args) => cmd::test::main(&ctx, args),
+        Command::Soak(args) => cmd::soak::main(&ctx, args),
         Command::Bench(args) => cmd::bench::main(&ctx, args),
         Command::Tree(args) => cmd::tree::main(&ctx, args),
         Command::Series(args) => cmd::series::main(&ctx, args),

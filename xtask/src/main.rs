@@ -24,6 +24,7 @@ mod workbench;
 // The guest: what it is booted with and what it says.
 mod bench;
 mod guest;
+mod guest_program;
 mod junit;
 mod ktap;
 mod qemu;

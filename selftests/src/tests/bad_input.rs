@@ -865,7 +865,7 @@ fn many_errors_leave_nothing() {
     check!(now <= size + 1024, "VmSize grew from {size} to {now} kB");
     let now = kilobytes("/proc/meminfo", "SUnreclaim:");
     check!(
-        now <= slab + 4096 + super::memory::kept_when_freed(),
+        now <= slab + 4096 + crate::figures::kept_when_freed(),
         "the kernel's memory grew from {slab} to {now} kB"
     );
 }

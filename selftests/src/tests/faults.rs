@@ -57,10 +57,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::mapping::check_rest_of_page;
-use super::memory::kept_when_freed;
 use crate::abi::*;
 use crate::check::{fails, ok};
 use crate::device::*;
+use crate::figures::kept_when_freed;
 use crate::net::{recv_fd, send_fd, socketpair, tcp_pair, Ip};
 use crate::queue::*;
 use crate::sys::*;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::abi::*;
 use crate::device::*;
+use crate::figures::{kept_when_freed, Figures};
 use crate::net::{recv_fd, send_fd, socketpair};
 use crate::queue::*;
 use crate::runner::{test, Test};
@@ -26,79 +27,6 @@ pub const TESTS: &[Test] = &[
     long("rounds_of_watches", rounds_of_watches),
     long("rounds_of_forks_and_messages", rounds_of_forks_and_messages),
 ];
-
-/// What must not grow, in kB where it is memory.
-#[derive(Clone, Copy, Debug)]
-struct Figures {
-    available: usize,
-    slab: usize,
-    unreclaimable: usize,
-    address_space: usize,
-    descriptors: usize,
-    maps: usize,
-}
-
-impl Figures {
-    fn now() -> Self {
-        let memory = |name| kilobytes("/proc/meminfo", name);
-        Figures {
-            available: memory("MemAvailable:"),
-            slab: memory("Slab:"),
-            unreclaimable: memory("SUnreclaim:"),
-            address_space: kilobytes("/proc/self/status", "VmSize:"),
-            descriptors: open_files(),
-            maps: mappings().len(),
-        }
-    }
-
-    /// What is wrong after so many rounds. A single object of 32 bytes that each round of 100 000
-    /// leaves behind makes 3 MB; what the allocator keeps for itself is less.
-    fn grown(&self, before: &Figures, rounds: usize, kept: usize) -> Option<String> {
-        // Of a few rounds only, a larger part may be what is kept.
-        let slack = kept + 2048 + 4096 * usize::from(rounds < 20_000);
-        let grew = |name: &str, before: usize, now: usize, slack: usize| {
-            (now > before + slack).then(|| format!("{name} grew from {before} to {now}"))
-        };
-        grew("Slab", before.slab, self.slab, 2 * slack)
-            .or_else(|| {
-                let (before, now) = (before.unreclaimable, self.unreclaimable);
-                grew("SUnreclaim", before, now, slack)
-            })
-            .or_else(|| {
-                // The machine as a whole.
-                let slack = 4 * slack + 4096;
-                (self.available + slack < before.available).then(|| {
-                    format!(
-                        "MemAvailable fell from {} to {}",
-                        before.available, self.available
-                    )
-                })
-            })
-            .or_else(|| {
-                let (before, now) = (before.address_space, self.address_space);
-                grew("VmSize", before, now, 256)
-            })
-            .or_else(|| {
-                let (before, now) = (before.descriptors, self.descriptors);
-                grew("the number of descriptors", before, now, 0)
-            })
-            .or_else(|| {
-                let (before, now) = (before.maps, self.maps);
-                grew("the number of mappings", before, now, 2)
-            })
-    }
-}
-
-/// What the allocator may keep of what is freed, in kB: with KASAN, a part of all memory is kept
-/// for a while so that its use is seen.
-pub fn kept_when_freed() -> usize {
-    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    if symbols.contains(" kasan_report") {
-        kilobytes("/proc/meminfo", "MemTotal:") / 16
-    } else {
-        0
-    }
-}
 
 /// Does it `wanted` times, or as often as fits into so many seconds where that is less, but
 /// `least` times, and compares the figures.

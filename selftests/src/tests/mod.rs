@@ -40,6 +40,8 @@ mod pipe;
 mod programs2002;
 mod room;
 mod sharing;
+mod storm;
+mod sweep;
 mod tcp;
 mod threads;
 mod udp;
@@ -91,6 +93,8 @@ pub fn all() -> Vec<Test> {
         threads::TESTS,
         faults::TESTS,
         memory::TESTS,
+        sweep::TESTS,
+        storm::TESTS,
     ]
     .concat()
 }
@@ -117,6 +121,8 @@ const EMULATED_NOT: &[&str] = &[
     "memory.",
     "nesting.",
     "sharing.",
+    "storm.",
+    "sweep.",
     "programs2002.",
     "wait.in_a_child",
     "wait.in_another_process",

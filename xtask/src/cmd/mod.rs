@@ -6,5 +6,6 @@ pub mod lint;
 pub mod mutants;
 pub mod run;
 pub mod series;
+pub mod soak;
 pub mod test;
 pub mod tree;

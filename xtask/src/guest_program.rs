@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+//! One program of the selftests package, for as long as it is asked to run: booted, listened to,
+//! and the kernel's complaints with it. What commands like `soak` have in common.
+
+use crate::ctx::{Ctx, Profile};
+use crate::guest::{Boot, Input, Limits, Outcome, Root, Sink, Task};
+use crate::kernel::Kernel;
+use crate::progress::Step;
+use crate::qemu::{self, Acceleration};
+use crate::rootfs::Program;
+use std::io::Write;
+use std::time::Duration;
+
+/// A program, and what it is told.
+pub struct GuestProgram<'a> {
+    /// Names the files that the boot leaves: `console-NAME.log`.
+    pub name: &'a str,
+    /// The first is what is run; it gets `--scale N` besides its `arguments`.
+    pub programs: Vec<Program>,
+    pub arguments: Vec<String>,
+    /// How long it works by itself; what it does before and after takes its time besides.
+    pub seconds: u64,
+}
+
+impl GuestProgram<'_> {
+    /// Boots the kernel for it. Its output is xtask's own, as it comes; on a kernel with kmemleak,
+    /// that has the last word. Fails only if there is no guest to be had: how it ended, and what
+    /// the kernel complained about, is in the outcome.
+    pub fn run(self, ctx: &Ctx, kernel: &Kernel) -> anyhow::Result<Outcome> {
+        let accelerations = qemu::candidates(ctx.accel);
+        let scale = scale(ctx.profile, &accelerations);
+        let mut command: Vec<String> = self
+            .programs
+            .first()
+            .map(|program| format!("/evpoll/{}", program.name))
+            .into_iter()
+            .collect();
+        command.extend(self.arguments);
+        command.extend(["--scale".to_owned(), scale.to_string()]);
+        let boot = Boot {
+            name: self.name,
+            task: Task {
+                root: Root::Guest,
+                command,
+                environment: vec![
+                    ("PATH".into(), "/bin".into()),
+                    ("TMPDIR".into(), "/tmp".into()),
+                ],
+                folder: "/".into(),
+                terminal: None,
+                alive: 5,
+                hold: false,
+                leaks: true,
+            },
+            programs: self.programs,
+            processors: 2,
+            memory: match ctx.profile {
+                Profile::Release => "1G".into(),
+                _ => "3G".into(),
+            },
+            kernel: &kernel.image,
+            // A kernel that has oopsed is not one to go on with.
+            parameters: vec!["oops=panic".into()],
+            accelerations,
+            input: Input::Nothing,
+            limits: limits(self.seconds, scale),
+        };
+        let mut sink = Through {
+            booting: Some(Step::start(format!(
+                "booting {} for {}",
+                kernel.release, self.name
+            ))),
+        };
+        boot.run(ctx, &mut sink)
+    }
+}
+
+/// Prints what the kernel complained about, if it did. Returns whether it did.
+pub fn complaints(outcome: &Outcome) -> bool {
+    let Some(first) = outcome.reports.first() else {
+        return false;
+    };
+    println!("the kernel complained ({} times):", outcome.reports.len());
+    first.iter().for_each(|line| println!("    {line}"));
+    println!("the whole console is in {}", outcome.console.display());
+    true
+}
+
+/// What the program's time limits are multiplied by.
+fn scale(profile: Profile, accelerations: &[Acceleration]) -> u64 {
+    let emulated = match accelerations.contains(&Acceleration::Tcg) {
+        true => 3,
+        false => 1,
+    };
+    let checked = match profile {
+        Profile::Release => 1,
+        _ => 4,
+    };
+    emulated * checked
+}
+
+/// The program has limits of its own, so that these are for when it does not get that far.
+fn limits(seconds: u64, scale: u64) -> Limits {
+    let scaled = |base: u64| Duration::from_secs(base * scale);
+    Limits {
+        ready: scaled(40),
+        silence: None,
+        // What comes after grows with what went before.
+        total: Some(Duration::from_secs(seconds.saturating_mul(3)) + scaled(200)),
+        alive: Some(scaled(20)),
+    }
+}
+
+/// The guest's output is xtask's own.
+struct Through {
+    booting: Option<Step>,
+}
+
+impl Sink for Through {
+    fn stdout(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
+    fn stderr(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        std::io::stderr().write_all(bytes)
+    }
+
+    fn ready(&mut self) {
+        if let Some(step) = self.booting.take() {
+            step.done("");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::End;
+
+    #[test]
+    fn slow_guests_get_more_time() {
+        let fast = scale(Profile::Release, &[Acceleration::Kvm]);
+        let emulated = scale(Profile::Release, &[Acceleration::Tcg]);
+        let debug = scale(Profile::Debug, &[Acceleration::Tcg]);
+        assert!(fast == 1 && fast < emulated && emulated < debug);
+        assert!(limits(60, debug).total > limits(60, fast).total);
+        assert!(limits(600, fast).total.unwrap() > Duration::from_secs(600));
+    }
+
+    #[test]
+    fn complaints_are_seen() {
+        let mut outcome = Outcome {
+            end: End::Exited(0),
+            reports: vec![],
+            last: vec![],
+            console: "/log".into(),
+        };
+        assert!(!complaints(&outcome));
+        outcome.reports.push(vec!["BUG: x".into()]);
+        assert!(complaints(&outcome));
+    }
+}
