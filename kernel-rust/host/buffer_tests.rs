@@ -403,9 +403,17 @@ fn ten_million_operations() {
     let mut done = 0u32;
     let (mut first, mut coalesced, mut holes, mut trimmed) = (0u64, 0u64, 0u64, 0u64);
     ten_million(|random| {
-        let pair = if done % 2 == 0 { &mut few } else { &mut many };
+        let pair = if done.is_multiple_of(2) {
+            &mut few
+        } else {
+            &mut many
+        };
         done += 1;
-        let busy = if (done >> 10) % 2 == 0 { 26 } else { 12 };
+        let busy = if (done >> 10).is_multiple_of(2) {
+            26
+        } else {
+            12
+        };
         let op = random_op(random, pair.watches.len(), busy);
         let before = (pair.model.len(), pair.buffer.holes());
         pair.apply(op);

@@ -179,7 +179,7 @@ fn ten_million_operations() {
         let file = 1 + random.below(files);
         let key = Key { fd, file };
         // It grows and shrinks by turns.
-        let inserts = if (done >> 16) % 2 == 0 { 6 } else { 2 };
+        let inserts = if (done >> 16).is_multiple_of(2) { 6 } else { 2 };
         let op = match random.below(10) {
             n if n < inserts => Op::Insert(key, done),
             8 if random.once_in(4000) => Op::Walk,

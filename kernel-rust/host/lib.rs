@@ -21,3 +21,5 @@ mod interest_tests;
 mod nesting_tests;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod shared;
