@@ -308,8 +308,8 @@ fn header(line: &str) -> Option<(u64, &str)> {
     Some((u64::from_str_radix(address, 16).ok()?, symbol))
 }
 
-/// `      23:      	callq	0x28 <file_notify_get+0x28>`: where it is, and where it goes: nowhere, if it
-/// is no branch; a relocation may follow.
+/// `23: callq 0x28 <file_notify_get+0x28>`: where it is, and where it goes: nowhere, if it is no
+/// branch; a relocation may follow.
 fn instruction(line: &str, section: &str) -> Option<(u64, Target)> {
     let (address, rest) = line.split_once(':')?;
     let at = u64::from_str_radix(address.trim(), 16).ok()?;
@@ -330,7 +330,7 @@ fn instruction(line: &str, section: &str) -> Option<(u64, Target)> {
     })
 }
 
-/// `		0000000000000024:  R_X86_64_PLT32	mutex_lock-0x4`
+/// `0000000000000024:  R_X86_64_PLT32 mutex_lock-0x4`, behind its instruction.
 fn relocation(line: &str) -> Option<(u64, Target)> {
     let (address, rest) = line.split_once(":  R_X86_64_")?;
     let at = u64::from_str_radix(address.trim(), 16).ok()?;
