@@ -11,6 +11,9 @@ pub enum Profile {
     Release,
     /// Every checker that the kernel has.
     Debug,
+    /// What `coverage` boots.
+    #[value(skip)]
+    Coverage,
 }
 
 impl Profile {
@@ -19,6 +22,7 @@ impl Profile {
         match self {
             Profile::Release => "release",
             Profile::Debug => "debug",
+            Profile::Coverage => "coverage",
         }
     }
 }

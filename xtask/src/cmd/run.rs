@@ -134,7 +134,7 @@ impl Sink for Through {
 /// No limit on what the command does, but the guest has to come up and stay alive.
 fn limits(profile: Profile) -> Limits {
     let slow = match profile {
-        Profile::Release => 1,
+        Profile::Release | Profile::Coverage => 1,
         Profile::Debug => 4,
     };
     Limits {

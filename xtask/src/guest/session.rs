@@ -11,7 +11,7 @@ use super::wires::{Event, Input, Kind, Stream, Wires};
 use super::Boot;
 use crate::ctx::Ctx;
 use crate::error::Fatal;
-use crate::qemu::{self, Acceleration};
+use crate::qemu::{self, Acceleration, Trace};
 use anyhow::Context;
 use std::fs::File;
 use std::io::Write;
@@ -61,7 +61,7 @@ pub fn run(
     ctx: &Ctx,
     boot: &Boot,
     archive: &Path,
-    acceleration: Acceleration,
+    (acceleration, trace): (Acceleration, Option<&Trace>),
     sink: &mut dyn Sink,
 ) -> anyhow::Result<Outcome> {
     let console = ctx.log(&format!("console-{}", boot.name));
@@ -75,7 +75,7 @@ pub fn run(
     let _taken = Taken::start(move |signal| signals.send(Event::Signal(signal)).is_ok())
         .context("Failed to take in signals")?;
     let wires = Wires::new(kind(boot)).context("Failed to make the sockets to the guest")?;
-    let machine = boot.machine(acceleration, archive, wires.wiring());
+    let machine = boot.machine(acceleration, trace, archive, wires.wiring());
     let arguments = machine.arguments();
     let qemu = Qemu::start(&arguments, wires.inherited(), &said)?;
     let (reply, open) = wires.start(boot.input, &sender)?;

@@ -33,22 +33,19 @@ fn with<'a>(abis: &[&'a str]) -> Vec<&'a str> {
     abis.iter().flat_map(|abi| ["--with", abi]).collect()
 }
 
-/// Runs them. What the guest says becomes two suites of the report; an error is a guest that did
-/// not come to its end.
-pub fn run(
-    ctx: &Ctx,
-    kernel: &Kernel,
+/// The machine that they run on, with the image of a kernel of this profile.
+pub fn boot<'a>(
+    profile: Profile,
+    kernel: &'a Path,
     set: &TestPrograms,
     filter: Option<&str>,
-    names: &[String],
-    report: &mut Report,
-) -> anyhow::Result<u8> {
-    let accelerations = qemu::candidates(ctx.accel);
-    let scale = scale(ctx.profile, &accelerations);
+    accelerations: Vec<Acceleration>,
+) -> Boot<'a> {
+    let scale = scale(profile, &accelerations);
     let mut command = vec!["/evpoll/evpoll-selftests".to_owned()];
     command.extend(["--scale".into(), scale.to_string()]);
     command.extend(with(&set.abis).into_iter().chain(filter).map(str::to_owned));
-    let boot = Boot {
+    Boot {
         name: "test",
         task: Task {
             root: Root::Guest,
@@ -66,14 +63,28 @@ pub fn run(
         },
         programs: set.programs.clone(),
         processors: 2,
-        memory: memory(ctx.profile).into(),
-        kernel: &kernel.image,
+        memory: memory(profile).into(),
+        kernel,
         // A kernel that has oopsed is not one to test any further.
         parameters: vec!["oops=panic".into()],
         accelerations,
         input: Input::Nothing,
         limits: limits(scale, set.abis.len() as u32),
-    };
+    }
+}
+
+/// Runs them. What the guest says becomes two suites of the report; an error is a guest that did
+/// not come to its end.
+pub fn run(
+    ctx: &Ctx,
+    kernel: &Kernel,
+    set: &TestPrograms,
+    filter: Option<&str>,
+    names: &[String],
+    report: &mut Report,
+) -> anyhow::Result<u8> {
+    let accelerations = qemu::candidates(ctx.accel);
+    let boot = boot(ctx.profile, &kernel.image, set, filter, accelerations);
     let mut live = Live {
         booting: Some(Step::start(format!(
             "booting {} for the selftests",
@@ -152,7 +163,7 @@ fn scale(profile: Profile, accelerations: &[Acceleration]) -> u32 {
         1
     };
     let checked = match profile {
-        Profile::Release => 1,
+        Profile::Release | Profile::Coverage => 1,
         Profile::Debug => 4,
     };
     emulated * checked
@@ -160,7 +171,7 @@ fn scale(profile: Profile, accelerations: &[Acceleration]) -> u32 {
 
 fn memory(profile: Profile) -> &'static str {
     match profile {
-        Profile::Release => "1G",
+        Profile::Release | Profile::Coverage => "1G",
         Profile::Debug => "3G",
     }
 }
