@@ -2,11 +2,14 @@
 //! The interest table against a map.
 
 use crate::interest::{Key, Keyed, Table};
+use crate::random::ten_million;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::HashMap;
 
 const SEED: u64 = 0x0123_4567_89ab_cdef;
+/// As many files of one descriptor number as `FILES_PER_FD` allows.
+const FILES: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Element {
@@ -28,6 +31,10 @@ enum Op {
     Insert(Key, u32),
     Remove(Key),
     Find(Key),
+    /// All that there are are visited.
+    Walk,
+    /// All that there are are taken out at once.
+    Clear(u64),
 }
 
 fn key() -> impl Strategy<Value = Key> {
@@ -38,57 +45,154 @@ fn key() -> impl Strategy<Value = Key> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        3 => (key(), any::<u32>()).prop_map(|(key, value)| Op::Insert(key, value)),
-        2 => key().prop_map(Op::Remove),
-        1 => key().prop_map(Op::Find),
+        30 => (key(), any::<u32>()).prop_map(|(key, value)| Op::Insert(key, value)),
+        20 => key().prop_map(Op::Remove),
+        10 => key().prop_map(Op::Find),
+        2 => Just(Op::Walk),
+        1 => any::<u64>().prop_map(Op::Clear),
     ]
+}
+
+/// The table beside a map from descriptor number to what is there for it.
+struct Pair {
+    table: Table<Element, Places>,
+    model: HashMap<i32, Vec<Element>>,
+    len: usize,
+}
+
+impl Pair {
+    fn new(seed: u64) -> Self {
+        Self {
+            table: Table::new(Vec::new(), seed),
+            model: HashMap::new(),
+            len: 0,
+        }
+    }
+
+    /// What the model has for a descriptor number.
+    fn of(&self, fd: i32) -> &[Element] {
+        self.model.get(&fd).map_or(&[], Vec::as_slice)
+    }
+
+    fn model_find(&self, key: Key) -> Option<Element> {
+        self.of(key.fd).iter().copied().find(|have| have.key == key)
+    }
+
+    /// What `Queue::add` does.
+    fn insert(&mut self, element: Element) {
+        let key = element.key;
+        let found = self.table.find(key);
+        assert_eq!(found, self.model_find(key));
+        if found.is_some() || self.of(key.fd).len() == FILES {
+            return;
+        }
+        if let Some(places) = self.table.wants() {
+            assert!(places.is_power_of_two() && places > self.len);
+            let old = self.table.replace(vec![None; places]);
+            assert_eq!(old.iter().flatten().count(), self.len);
+            assert_eq!(self.table.wants(), None);
+        }
+        self.table.insert(element);
+        self.model.entry(key.fd).or_default().push(element);
+        self.len += 1;
+    }
+
+    fn remove(&mut self, key: Key) {
+        let expected = self.model_find(key);
+        assert_eq!(self.table.remove(key), expected);
+        if expected.is_some() {
+            let rest = self.model.get_mut(&key.fd).expect("it was found");
+            rest.retain(|have| have.key != key);
+            self.len -= 1;
+        }
+    }
+
+    fn find(&self, key: Key) {
+        assert_eq!(self.table.find(key), self.model_find(key));
+        let of = self.of(key.fd);
+        assert_eq!(self.table.count_fd(key.fd), of.len());
+        // Each is offered once, and the search ends with the one that will do.
+        let mut offered = 0;
+        let none = self.table.find_fd(key.fd, |element| {
+            assert!(of.contains(&element));
+            offered += 1;
+            false
+        });
+        assert_eq!((none, offered), (None, of.len()));
+        let wanted = of.last().copied();
+        let found = self.table.find_fd(key.fd, |e| Some(e) == wanted);
+        assert_eq!(found, wanted);
+    }
+
+    fn walk(&self) {
+        let mut place = 0;
+        let mut seen = 0;
+        while let Some((element, next)) = self.table.next_from(place) {
+            assert_eq!(self.model_find(element.key), Some(element));
+            assert!(next > place);
+            place = next;
+            seen += 1;
+        }
+        // None twice: no two of the model have the same key.
+        assert_eq!(seen, self.len);
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Insert(key, value) => self.insert(Element { key, value }),
+            Op::Remove(key) => self.remove(key),
+            Op::Find(key) => self.find(key),
+            Op::Walk => self.walk(),
+            Op::Clear(seed) => *self = Pair::new(seed),
+        }
+        assert_eq!(self.table.len(), self.len);
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn does_what_a_map_does(ops in proptest::collection::vec(op(), 1..300)) {
-        let mut table: Table<Element, Places> = Table::new(Vec::new(), SEED);
-        let mut model: HashMap<(i32, usize), Element> = HashMap::new();
+    fn does_what_a_map_does(seed: u64, ops in proptest::collection::vec(op(), 1..300)) {
+        let mut pair = Pair::new(seed);
         for op in ops {
-            match op {
-                Op::Insert(key, value) => {
-                    let element = Element { key, value };
-                    let found = table.find(key);
-                    prop_assert_eq!(found, model.get(&(key.fd, key.file)).copied());
-                    if found.is_none() {
-                        if let Some(places) = table.wants() {
-                            prop_assert!(places.is_power_of_two());
-                            table.replace(vec![None; places]);
-                            prop_assert_eq!(table.wants(), None);
-                        }
-                        table.insert(element);
-                        model.insert((key.fd, key.file), element);
-                    }
-                }
-                Op::Remove(key) => {
-                    prop_assert_eq!(table.remove(key), model.remove(&(key.fd, key.file)));
-                }
-                Op::Find(key) => {
-                    prop_assert_eq!(table.find(key), model.get(&(key.fd, key.file)).copied());
-                    let any = table.find_fd(key.fd, |element| element.key.file != key.file);
-                    let other = Key { fd: key.fd, file: 3 - key.file };
-                    prop_assert_eq!(any, model.get(&(other.fd, other.file)).copied());
-                }
-            }
-            prop_assert_eq!(table.len(), model.len());
+            pair.apply(op);
         }
-
-        let mut place = 0;
-        let mut seen = 0;
-        while let Some((element, next)) = table.next_from(place) {
-            prop_assert_eq!(model.get(&(element.key.fd, element.key.file)), Some(&element));
-            place = next;
-            seen += 1;
-        }
-        prop_assert_eq!(seen, model.len());
+        pair.walk();
     }
+}
+
+/// Up to some thousand descriptors, one number or another of many files, and tables that grow.
+#[test]
+fn ten_million_operations() {
+    let mut pair = Pair::new(SEED);
+    let mut most = (0, 0);
+    let mut done = 0u32;
+    ten_million(|random| {
+        done += 1;
+        let fd = match random.below(16) {
+            0 => random.below(4) as i32,
+            1 => (random.any() >> 33) as i32,
+            _ => random.below(2000) as i32,
+        };
+        let files = if fd < 4 { 2 * FILES } else { 2 };
+        let file = 1 + random.below(files);
+        let key = Key { fd, file };
+        // It grows and shrinks by turns.
+        let inserts = if (done >> 16).is_multiple_of(2) { 6 } else { 2 };
+        let op = match random.below(10) {
+            n if n < inserts => Op::Insert(key, done),
+            8 if random.once_in(4000) => Op::Walk,
+            8 if random.once_in(100_000) => Op::Clear(random.any()),
+            8.. => Op::Find(key),
+            _ => Op::Remove(key),
+        };
+        pair.apply(op);
+        most = (most.0.max(pair.len), most.1.max(pair.of(0).len()));
+    });
+    pair.walk();
+    // It did happen.
+    assert!(most.0 > 2000 && most.1 == FILES, "{most:?}");
 }
 
 thread_local! {
@@ -136,4 +240,16 @@ fn the_files_of_one_number_are_counted() {
     table.remove(Key { fd: 7, file: 3 });
     assert_eq!((table.count_fd(7), table.count_fd(8)), (19, 20));
     assert_eq!(table.count_fd(9), 0);
+}
+
+/// A table that has nothing, and never had, finds nothing.
+#[test]
+fn an_empty_table() {
+    let mut table: Table<Element, Places> = Table::new(Vec::new(), SEED);
+    let key = Key { fd: 0, file: 1 };
+    assert_eq!(table.find(key), None);
+    assert_eq!(table.remove(key), None);
+    assert_eq!(table.count_fd(0), 0);
+    assert_eq!(table.next_from(0), None);
+    assert_eq!(table.wants(), Some(8));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The pure parts of evpoll, compiled for the host: the very files that the kernel compiles, tested
-//! against models that are too simple to be wrong.
+//! against models that are too simple to be wrong. And models of what is shared without a lock, run
+//! in every order that there is.
 
 #[cfg(test)]
 #[path = "../fs/evpoll/buffer.rs"]
@@ -18,3 +19,7 @@ mod buffer_tests;
 mod interest_tests;
 #[cfg(test)]
 mod nesting_tests;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod shared;

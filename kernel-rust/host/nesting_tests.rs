@@ -2,6 +2,7 @@
 //! Queues in queues against a list of who watches whom, searched anew each time.
 
 use crate::nesting::{link, may_link, unlink, Graph, Links, MAX_NESTING};
+use crate::random::ten_million;
 use proptest::prelude::*;
 
 const QUEUES: usize = 9;
@@ -137,4 +138,83 @@ fn the_walk_does_not_grow_with_the_number_of_ways() {
     assert!(queues.may_link(0, 7));
     // For each queue above: twice itself, and once for each way from one that is below it.
     assert!(queues.visited < 1000, "{} looks", queues.visited);
+}
+
+/// The same rule, fast: whether nothing is left when the queues that watch none are taken away, and
+/// then those that watched only these, and so on, once for each queue that a chain may have.
+fn fine_by_layers(watches: &[[u32; QUEUES]; QUEUES]) -> bool {
+    let mut left: Vec<usize> = (0..QUEUES).collect();
+    for _ in 0..=MAX_NESTING {
+        let above: Vec<usize> = left
+            .iter()
+            .copied()
+            .filter(|&outer| left.iter().any(|&inner| watches[outer][inner] != 0))
+            .collect();
+        left = above;
+    }
+    left.is_empty()
+}
+
+#[test]
+fn the_fast_rule_is_the_same() {
+    let mut random = crate::random::Random::new(1);
+    for _ in 0..20_000 {
+        let mut edges = Vec::new();
+        let mut watches = [[0; QUEUES]; QUEUES];
+        for _ in 0..random.below(14) {
+            let (outer, inner) = (random.below(QUEUES), random.below(QUEUES));
+            edges.push((outer, inner));
+            watches[outer][inner] += 1;
+        }
+        assert_eq!(fine(&edges), fine_by_layers(&watches), "{edges:?}");
+    }
+}
+
+/// Links, often of the same two queues, and queues that go away with all that they watch.
+#[test]
+fn ten_million_operations() {
+    let mut queues = Queues::new();
+    let mut watches = [[0u32; QUEUES]; QUEUES];
+    let (mut linked, mut refused, mut links) = (0u64, 0u64, 0u32);
+    ten_million(|random| {
+        let (outer, inner) = (random.below(QUEUES), random.below(QUEUES));
+        let again = watches[outer][inner] != 0;
+        match random.below(64) {
+            // The queue is released. Those that watch it still, find it closed.
+            0 => {
+                for other in 0..QUEUES {
+                    for (outer, inner) in [(outer, other), (other, outer)] {
+                        while watches[outer][inner] != 0 {
+                            watches[outer][inner] -= 1;
+                            links -= 1;
+                            queues.unlink(outer, inner);
+                        }
+                    }
+                }
+                queues.links[outer] = Links::new();
+            }
+            1..32 if links < 40 => {
+                watches[outer][inner] += 1;
+                // A link that there is makes no chain longer.
+                let fine = again || fine_by_layers(&watches);
+                assert_eq!(queues.may_link(outer, inner), fine, "{watches:?}");
+                if fine {
+                    queues.link(outer, inner);
+                    links += 1;
+                    linked += 1;
+                } else {
+                    watches[outer][inner] -= 1;
+                    refused += 1;
+                }
+            }
+            _ if again => {
+                watches[outer][inner] -= 1;
+                links -= 1;
+                queues.unlink(outer, inner);
+            }
+            _ => {}
+        }
+    });
+    // It did happen.
+    assert!(linked > 1000 && refused > 1000, "{linked} {refused}");
 }

@@ -83,11 +83,13 @@ pub enum Command {
     Soak(Soak),
     /// The benchmarks, every interface in one boot
     Bench(Bench),
+    /// Which lines of ours the selftests never reach
+    Coverage(Coverage),
     /// Make a git tree with the series applied, one commit a patch
     Tree(Tree),
     /// Regenerate patches/ from kernel-rust/ or from a tree, or check it
     Series(Series),
-    /// Formatting, clippy, checkpatch, sparse
+    /// Formatting, clippy, checkpatch, sparse, panics in the hot path
     Lint(Lint),
     /// Put known faults into the kernel and see that the tests find them
     Mutants(Mutants),
@@ -145,6 +147,15 @@ pub struct Bench {
 }
 
 #[derive(Args, Debug)]
+pub struct Coverage {
+    /// Write every line, with whether it was reached, into this file too
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Only run the tests whose name contains this: the result is not judged
+    pub filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
 pub struct Tree {
     /// Where to make it: a folder that does not exist yet, or is empty
     pub dir: PathBuf,
@@ -187,6 +198,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Test(args) => cmd::test::main(&ctx, args),
         Command::Soak(args) => cmd::soak::main(&ctx, args),
         Command::Bench(args) => cmd::bench::main(&ctx, args),
+        Command::Coverage(args) => cmd::coverage::main(&ctx, args),
         Command::Tree(args) => cmd::tree::main(&ctx, args),
         Command::Series(args) => cmd::series::main(&ctx, args),
         Command::Lint(args) => cmd::lint::main(&ctx, args),

@@ -13,6 +13,9 @@ pub enum Profile {
     Debug,
     /// KCSAN, which looks for data races, on processors that run at the same time.
     Race,
+    /// What `coverage` boots.
+    #[value(skip)]
+    Coverage,
 }
 
 impl Profile {
@@ -22,6 +25,7 @@ impl Profile {
             Profile::Release => "release",
             Profile::Debug => "debug",
             Profile::Race => "race",
+            Profile::Coverage => "coverage",
         }
     }
 
@@ -29,7 +33,7 @@ impl Profile {
     /// multiplied by it.
     pub fn slowness(self) -> u32 {
         match self {
-            Profile::Release => 1,
+            Profile::Release | Profile::Coverage => 1,
             Profile::Debug | Profile::Race => 4,
         }
     }
@@ -37,7 +41,7 @@ impl Profile {
     /// Parameters of its kernel.
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
-            Profile::Release | Profile::Debug => &[],
+            Profile::Release | Profile::Debug | Profile::Coverage => &[],
             // One access in so many is watched: by default it is 4000, for machines that are fast.
             Profile::Race => &["kcsan.skip_watch=400"],
         }
@@ -46,7 +50,7 @@ impl Profile {
     /// Memory that the guest needs for the tests, as QEMU takes it.
     pub fn memory(self) -> &'static str {
         match self {
-            Profile::Release => "1G",
+            Profile::Release | Profile::Coverage => "1G",
             Profile::Debug | Profile::Race => "3G",
         }
     }

@@ -28,6 +28,17 @@ pub struct Toolchain {
     pub id: String,
 }
 
+impl Toolchain {
+    /// The name of one of LLVM's programs, of the version that compiles.
+    pub fn llvm(&self, program: &str) -> String {
+        let suffix = self.make_vars.iter().find(|(name, _)| name == "LLVM");
+        match suffix {
+            Some((_, suffix)) if suffix != "1" => format!("{program}{suffix}"),
+            _ => program.to_owned(),
+        }
+    }
+}
+
 /// Finds the tools, installing and building what is missing.
 pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
     packages::ensure(ctx, &packages::KBUILD)?;

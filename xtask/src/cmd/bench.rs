@@ -117,7 +117,7 @@ impl Run<'_> {
             command.push("--wall-clock".into());
         }
         let slow = match self.ctx.profile {
-            Profile::Release => 1,
+            Profile::Release | Profile::Coverage => 1,
             Profile::Debug | Profile::Race => 10,
         };
         let boot = Boot {

@@ -2,6 +2,7 @@
 //! One module a command.
 
 pub mod bench;
+pub mod coverage;
 pub mod lint;
 pub mod mutants;
 pub mod run;

@@ -17,7 +17,7 @@ pub use terminal::{in_background, size as terminal_size};
 pub use wires::Input;
 
 use crate::ctx::{Ctx, Profile};
-use crate::qemu::{Acceleration, Machine, Wiring};
+use crate::qemu::{Acceleration, Machine, Trace, Wiring};
 use crate::rootfs;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,16 @@ pub struct Boot<'a> {
 impl Boot<'_> {
     /// Boots, and boots again with the next acceleration if one gives no sign of life.
     pub fn run(&self, ctx: &Ctx, sink: &mut dyn Sink) -> anyhow::Result<Outcome> {
+        self.run_traced(ctx, sink, None)
+    }
+
+    /// The same, with a record of what code was run.
+    pub fn run_traced(
+        &self,
+        ctx: &Ctx,
+        sink: &mut dyn Sink,
+        trace: Option<&Trace>,
+    ) -> anyhow::Result<Outcome> {
         let archive = Archive::new(ctx)?;
         rootfs::initramfs(ctx, &self.task, &self.programs, true, &archive.path)?;
         let (last, others) = self
@@ -50,7 +60,7 @@ impl Boot<'_> {
             .split_last()
             .context("no acceleration to try")?;
         for acceleration in others {
-            let outcome = session::run(ctx, self, &archive.path, *acceleration, sink)?;
+            let outcome = session::run(ctx, self, &archive.path, (*acceleration, trace), sink)?;
             if !matches!(outcome.end, End::NoSign) {
                 return Ok(outcome);
             }
@@ -59,7 +69,7 @@ impl Boot<'_> {
                 acceleration.name()
             );
         }
-        session::run(ctx, self, &archive.path, *last, sink)
+        session::run(ctx, self, &archive.path, (*last, trace), sink)
     }
 
     /// The same boot as a command line for a person, with everything on the terminal. The archive
@@ -72,7 +82,7 @@ impl Boot<'_> {
             .first()
             .context("no acceleration to try")?;
         Ok(self
-            .machine(ctx, acceleration, &archive, Wiring::Console)
+            .machine(ctx, acceleration, None, &archive, Wiring::Console)
             .arguments())
     }
 
@@ -80,6 +90,7 @@ impl Boot<'_> {
         &self,
         ctx: &Ctx,
         acceleration: Acceleration,
+        trace: Option<&Trace>,
         archive: &Path,
         wiring: Wiring,
     ) -> Machine {
@@ -97,6 +108,7 @@ impl Boot<'_> {
             initramfs: archive.to_owned(),
             parameters: self.parameters.iter().cloned().chain(own).collect(),
             share_root: matches!(self.task.root, Root::Host { .. }),
+            trace: trace.cloned(),
             wiring,
         }
     }

@@ -12,7 +12,7 @@ use super::Boot;
 use crate::ctx::Ctx;
 use crate::error::Fatal;
 use crate::progress::say;
-use crate::qemu::{self, Acceleration};
+use crate::qemu::{self, Acceleration, Trace};
 use anyhow::Context;
 use std::fs::File;
 use std::io::Write;
@@ -62,7 +62,7 @@ pub fn run(
     ctx: &Ctx,
     boot: &Boot,
     archive: &Path,
-    acceleration: Acceleration,
+    (acceleration, trace): (Acceleration, Option<&Trace>),
     sink: &mut dyn Sink,
 ) -> anyhow::Result<Outcome> {
     let console = ctx.log(&format!("console-{}", boot.name));
@@ -76,7 +76,7 @@ pub fn run(
     let _taken = Taken::start(move |signal| signals.send(Event::Signal(signal)).is_ok())
         .context("Failed to take in signals")?;
     let wires = Wires::new(kind(boot)).context("Failed to make the sockets to the guest")?;
-    let machine = boot.machine(ctx, acceleration, archive, wires.wiring());
+    let machine = boot.machine(ctx, acceleration, trace, archive, wires.wiring());
     let arguments = machine.arguments();
     let qemu = Qemu::start(&arguments, wires.inherited(), &said)?;
     let (reply, open) = wires.start(boot.input, &sender)?;

@@ -51,6 +51,16 @@ pub enum Wiring {
     Line { console: RawFd, control: RawFd },
 }
 
+/// A record of the code that is run: what QEMU translates, which it does right before it runs
+/// something for the first time. With emulation only.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// The file that it is written to.
+    pub log: PathBuf,
+    /// The code in question, by address: from, to.
+    pub ranges: Vec<(u64, u64)>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub acceleration: Acceleration,
@@ -63,6 +73,7 @@ pub struct Machine {
     pub parameters: Vec<String>,
     /// The host's root file system, read-only.
     pub share_root: bool,
+    pub trace: Option<Trace>,
     pub wiring: Wiring,
 }
 
@@ -90,8 +101,22 @@ impl Machine {
             let share = "local,path=/,mount_tag=host,security_model=none,readonly=on";
             args.pair("-virtfs", format!("{share},multidevs=remap"));
         }
+        self.trace(&mut args);
         self.wire(&mut args);
         args.0
+    }
+
+    fn trace(&self, args: &mut Args) {
+        let Some(Trace { log, ranges }) = &self.trace else {
+            return;
+        };
+        let ranges: Vec<String> = ranges
+            .iter()
+            .map(|(start, end)| format!("{start:#x}+{:#x}", end - start))
+            .collect();
+        args.pair("-d", "in_asm")
+            .pair("-dfilter", ranges.join(","))
+            .pair("-D", log.to_string_lossy());
     }
 
     fn accelerate(&self, args: &mut Args) {
@@ -113,6 +138,10 @@ impl Machine {
         let mut line = PARAMETERS.to_owned();
         if self.acceleration == Acceleration::Counting {
             line += " tsc=reliable nokaslr norandmaps";
+        }
+        if self.trace.is_some() {
+            // Code is where it was linked for.
+            line += " nokaslr";
         }
         for parameter in &self.parameters {
             line.push(' ');
@@ -183,6 +212,7 @@ mod tests {
             initramfs: "/k/initramfs".into(),
             parameters: vec!["oops=panic".into()],
             share_root: false,
+            trace: None,
             wiring,
         }
     }
@@ -258,6 +288,20 @@ mod tests {
             .join(" ");
         assert!(!all.contains("virtio") && !all.contains("socket"), "{all}");
         assert!(all.contains("-serial chardev:console") && all.contains("-serial chardev:control"));
+    }
+
+    #[test]
+    fn what_is_traced_stays_where_it_is() {
+        let mut machine = machine(Acceleration::Tcg, Wiring::Console);
+        assert!(!machine.arguments().join(" ").contains("nokaslr"));
+        machine.trace = Some(Trace {
+            log: "/log".into(),
+            ranges: vec![(0x1000, 0x1800), (0x2000, 0x2001)],
+        });
+        let args = machine.arguments();
+        assert_eq!(value(&args, "-dfilter"), "0x1000+0x800,0x2000+0x1");
+        assert_eq!(value(&args, "-D"), "/log");
+        assert!(value(&args, "-append").contains(" nokaslr "));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod accel;
 mod machine;
 
 pub use accel::{candidates, kvm_works};
-pub use machine::{Acceleration, Machine, Port, Wiring};
+pub use machine::{Acceleration, Machine, Port, Trace, Wiring};
 
 /// The Debian package and the program in it.
 pub const PACKAGE: &str = "qemu-system-x86";

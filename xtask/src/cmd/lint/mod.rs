@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `cargo xtask lint`: a line for each finding, and a table of what was looked at.
 
+mod audit;
 mod host;
 mod objects;
 mod patches;
 
 use crate::cli;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Profile};
 use crate::kernel::Build;
 use crate::packages;
 use crate::progress::{seconds, Step};
@@ -52,6 +53,14 @@ pub fn main(ctx: &Ctx, _args: cli::Lint) -> anyhow::Result<u8> {
             objects::clippy(&build, &added, step)
         })?;
         table.run("sparse", |step| objects::sparse(&build, &added, step))?;
+        drop(build);
+        // Checks of arithmetic, which debug has, are panics. What is compiled is not lost: it is
+        // where `test` builds the kernel, from the same.
+        if ctx.profile == Profile::Release {
+            let build = Build::prepare(ctx)?;
+            build.configure()?;
+            table.run("panics", |step| audit::panics(&build, step))?;
+        }
     }
     table.print();
     Ok(u8::from(table.findings > 0))

@@ -4,7 +4,7 @@
 
 mod host;
 mod report;
-mod selftests;
+pub(super) mod selftests;
 
 use crate::cli;
 use crate::ctx::Ctx;

@@ -41,23 +41,20 @@ fn with<'a>(profile: Profile, abis: &[&'a str]) -> Vec<&'a str> {
     abis.chain(brief).collect()
 }
 
-/// Runs them. What the guest says becomes two suites of the report; an error is a guest that did
-/// not come to its end.
-pub fn run(
-    ctx: &Ctx,
-    kernel: &Kernel,
+/// The machine that they run on, with the image of a kernel of this profile.
+pub fn boot<'a>(
+    profile: Profile,
+    kernel: &'a Path,
     set: &TestPrograms,
     filter: Option<&str>,
-    names: &[String],
-    report: &mut Report,
-) -> anyhow::Result<u8> {
-    let accelerations = qemu::candidates(ctx.accel);
-    let scale = scale(ctx.profile, &accelerations);
+    accelerations: Vec<Acceleration>,
+) -> Boot<'a> {
+    let scale = scale(profile, &accelerations);
     let mut command = vec!["/evpoll/evpoll-selftests".to_owned()];
     command.extend(["--scale".into(), scale.to_string()]);
-    let others = with(ctx.profile, &set.abis);
+    let others = with(profile, &set.abis);
     command.extend(others.into_iter().chain(filter).map(str::to_owned));
-    let boot = Boot {
+    Boot {
         name: "test",
         task: Task {
             root: Root::Guest,
@@ -75,14 +72,28 @@ pub fn run(
         },
         programs: set.programs.clone(),
         processors: 2,
-        memory: ctx.profile.memory().into(),
-        kernel: &kernel.image,
+        memory: profile.memory().into(),
+        kernel,
         // A kernel that has oopsed is not one to test any further.
         parameters: vec!["oops=panic".into()],
         accelerations,
         input: Input::Nothing,
         limits: limits(scale, set.abis.len() as u32),
-    };
+    }
+}
+
+/// Runs them. What the guest says becomes two suites of the report; an error is a guest that did
+/// not come to its end.
+pub fn run(
+    ctx: &Ctx,
+    kernel: &Kernel,
+    set: &TestPrograms,
+    filter: Option<&str>,
+    names: &[String],
+    report: &mut Report,
+) -> anyhow::Result<u8> {
+    let accelerations = qemu::candidates(ctx.accel);
+    let boot = boot(ctx.profile, &kernel.image, set, filter, accelerations);
     let mut live = Live {
         booting: Some(Step::start(format!(
             "booting {} for the selftests",
