@@ -7,6 +7,7 @@ pub mod check;
 pub mod device;
 #[cfg(test)]
 mod emu;
+pub mod fuzz;
 mod law;
 pub mod net;
 pub mod queue;

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The oracle: random programs over random descriptors, each watched by evpoll and by epoll in
+//! edge mode.
+mod channel;
+mod generate;
+mod oracle;
+mod program;
+mod sandbox;
+mod shrink;
+mod threads;
+mod transfer;
+mod world;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+pub use oracle::Counts;
+pub use program::Program;
+
+use crate::abi::{evpoll_create, Errno};
+use crate::runner::{scale, set_scale};
+
+/// The exit status where the fuzzer itself cannot do its work.
+const UNFIT: i32 = 2;
+const USAGE: &str = "usage: evpoll-fuzz [--seconds N | --programs N] [--seed S] [--replay FILE] \
+                     [--scale N]";
+/// Spurious events are to stay under so many percent ...
+const SPURIOUS_PERCENT: u64 = 2;
+/// ... of at least so many.
+const SPURIOUS_OF: u64 = 500;
+/// Runs of a program that is being shrunk, at most.
+const SHRINKING: u32 = 600;
+
+/// How long to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    Seconds(u64),
+    Programs(u64),
+}
+
+/// What was run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub programs: u64,
+    pub operations: u64,
+    pub counts: Counts,
+}
+
+/// A program that fails, as short as it could be made.
+#[derive(Debug)]
+pub struct Failure {
+    /// That of the program, not of the run.
+    pub seed: u64,
+    pub program: Program,
+    pub why: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(
+            f,
+            "the program of seed {} fails: {}\nthe shortest program that still fails:\n\n{}",
+            self.seed, self.why, self.program
+        )
+    }
+}
+
+/// Runs the programs of the seeds `seed`, `seed + 1` and so on; stops at the first that fails.
+/// `progress` is called now and then. Fails as well if there were too many spurious events.
+pub fn campaign(
+    seed: u64,
+    length: Length,
+    mut progress: impl FnMut(u64, &Totals),
+) -> Result<Totals, (Totals, Box<Failure>)> {
+    let start = Instant::now();
+    let mut totals = Totals::default();
+    for i in 0.. {
+        let over = match length {
+            Length::Seconds(n) => start.elapsed() >= Duration::from_secs(n),
+            Length::Programs(n) => i >= n,
+        };
+        if over {
+            break;
+        }
+        let seed = seed.wrapping_add(i);
+        let program = generate::program(seed);
+        totals.programs += 1;
+        totals.operations += program.ops.len() as u64;
+        match run(&program) {
+            Ok(counts) => {
+                totals.counts.events += counts.events;
+                totals.counts.spurious += counts.spurious;
+            }
+            Err(why) => {
+                let (program, why) = shrink::shrink(&program, why, SHRINKING, |p| run(p).err());
+                return Err((totals, Box::new(Failure { seed, program, why })));
+            }
+        }
+        progress(seed, &totals);
+    }
+    Ok(totals)
+}
+
+/// Whether spurious events are as rare as they have to be.
+pub fn rare(counts: &Counts) -> bool {
+    counts.events < SPURIOUS_OF || counts.spurious * 100 < counts.events * SPURIOUS_PERCENT
+}
+
+fn run(program: &Program) -> sandbox::Outcome {
+    sandbox::run(program).unwrap_or_else(|e| Err(format!("no process for it: {e}")))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    length: Length,
+    seed: Option<u64>,
+    replay: Option<String>,
+    scale: u32,
+}
+
+fn parse(args: &[String]) -> Result<Options, String> {
+    let mut options = Options {
+        length: Length::Seconds(10),
+        seed: None,
+        replay: None,
+        scale: 1,
+    };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        let number = |text: &String| {
+            let wrong = |_| format!("{arg} takes a number, not {text:?}");
+            text.parse::<u64>().map_err(wrong)
+        };
+        match arg.as_str() {
+            "--seconds" => options.length = Length::Seconds(number(value()?)?),
+            "--programs" => options.length = Length::Programs(number(value()?)?),
+            "--seed" => options.seed = Some(number(value()?)?),
+            "--replay" => options.replay = Some(value()?.clone()),
+            "--scale" => {
+                let n = number(value()?)?;
+                let fits = u32::try_from(n).ok().filter(|n| (1..=1000).contains(n));
+                options.scale =
+                    fits.ok_or(format!("--scale takes a number from 1 to 1000, not {n}"))?;
+            }
+            other => return Err(format!("unknown argument {other:?}")),
+        }
+    }
+    Ok(options)
+}
+
+/// The program `evpoll-fuzz`: its exit status, 0 if nothing was found, 1 if something was, 2 if
+/// it could not be run. Standard output has the progress, and a closing line:
+/// `seed S: N programs, N operations, N events, N spurious (P %)`.
+pub fn main(args: &[String]) -> i32 {
+    let options = match parse(args) {
+        Ok(options) => options,
+        Err(e) => {
+            eprintln!("{e}\n{USAGE}");
+            return UNFIT;
+        }
+    };
+    set_scale(options.scale);
+    if evpoll_create(0, 0) == Err(Errno(libc::ENOSYS)) {
+        eprintln!("this kernel has no evpoll (evpoll_create: ENOSYS)");
+        return UNFIT;
+    }
+    // The last thing that this process does with its own; programs inherit it.
+    crate::net::quiet_network();
+    crate::net::loopback_up();
+    match &options.replay {
+        Some(file) => replay(file),
+        None => fuzz(
+            options.seed.unwrap_or_else(|| fastrand::u64(..)),
+            options.length,
+        ),
+    }
+}
+
+fn replay(file: &str) -> i32 {
+    /// A race may not be lost every time.
+    const TIMES: u32 = 20;
+    let program = std::fs::read_to_string(file)
+        .map_err(|e| e.to_string())
+        .and_then(|text| Program::parse(&text));
+    let program = match program {
+        Ok(program) => program,
+        Err(e) => {
+            eprintln!("{file}: {e}");
+            return UNFIT;
+        }
+    };
+    for i in 1..=TIMES {
+        if let Err(why) = run(&program) {
+            println!("fails, run {i}: {why}");
+            return 1;
+        }
+    }
+    println!("passes, {TIMES} times");
+    0
+}
+
+fn fuzz(seed: u64, length: Length) -> i32 {
+    println!("seed {seed}");
+    let mut said = Instant::now();
+    let every = Duration::from_secs(5) * scale().min(4);
+    let mut out = std::io::stdout();
+    let result = campaign(seed, length, |at, totals| {
+        if said.elapsed() >= every {
+            said = Instant::now();
+            let _ = writeln!(std::io::stdout(), "at seed {at}: {}", figures(totals));
+        }
+    });
+    let (totals, mut found) = match result {
+        Ok(totals) => (totals, false),
+        Err((totals, failure)) => {
+            let _ = writeln!(out, "{failure}");
+            (totals, true)
+        }
+    };
+    if !rare(&totals.counts) {
+        found = true;
+        let _ = writeln!(
+            out,
+            "too many spurious events, at most {SPURIOUS_PERCENT} %"
+        );
+    }
+    let _ = writeln!(out, "seed {seed}: {}", figures(&totals));
+    i32::from(found)
+}
+
+fn figures(totals: &Totals) -> String {
+    let c = &totals.counts;
+    format!(
+        "{} programs, {} operations, {} events, {} spurious ({:.2} %)",
+        totals.programs,
+        totals.operations,
+        c.events,
+        c.spurious,
+        100.0 * c.spurious as f64 / c.events.max(1) as f64
+    )
+}
