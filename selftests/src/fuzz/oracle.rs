@@ -3,7 +3,7 @@
 //! poll(2) showed, what epoll reported and what each queue handed out, in rounds of one
 //! operation each, and says what is wrong. The law is in the documentation of [`super`].
 
-use crate::abi::{Bits, PollFd, ALWAYS};
+use crate::abi::{Bits, PollFd, ALWAYS, IN, RDNORM};
 
 /// The queues that are compared with epoll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct Nature {
     pub local: bool,
     /// The conditions that there cannot be more of once they are true.
     pub states: u32,
+    /// It is an end of a pipe.
+    pub pipe: bool,
 }
 
 /// What was counted.
@@ -86,6 +88,8 @@ pub struct Oracle {
     watches: Vec<Watch>,
     /// Spurious and other events so far.
     pub counts: Counts,
+    /// This round's operation brings no data to anybody.
+    futile: bool,
 }
 
 impl Oracle {
@@ -169,6 +173,12 @@ impl Oracle {
                 a.known &= bits;
             }
         }
+    }
+
+    /// This round's operation brings no data to anybody: a write that has written nothing, or a
+    /// change of a pipe's size.
+    pub fn brings_nothing(&mut self) {
+        self.futile = true;
     }
 
     /// epoll has reported these bits.
@@ -255,7 +265,11 @@ impl Oracle {
             }
             None => w.epoll,
         };
-        (a.owed | reported) & !a.got & !(a.known & w.nature.states)
+        let arrivals = match self.futile && w.nature.pipe {
+            true => IN | RDNORM,
+            false => 0,
+        };
+        (a.owed | reported) & !a.got & !(a.known & (w.nature.states | arrivals))
     }
 
     /// What the queues should have handed out by now; and why, in words. The one that is waited
@@ -356,6 +370,7 @@ impl Oracle {
             w.epoll = 0;
             w.epoll_times = 0;
         }
+        self.futile = false;
         wrong
     }
 }
@@ -363,11 +378,12 @@ impl Oracle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::{HUP, IN, OUT};
+    use crate::abi::{HUP, OUT};
 
     const NATURE: Nature = Nature {
         local: true,
         states: HUP,
+        pipe: true,
     };
 
     /// A watch of fd 5 for IN, everything quiet.
@@ -462,6 +478,24 @@ mod tests {
             if !told {
                 o.took(Side::Test, &entry(HUP)).unwrap();
                 o.took(Side::Plain, &entry(HUP)).unwrap();
+            }
+            o.end_round().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_futile_write_is_no_arrival() {
+        let (mut o, w) = watched();
+        o.sample(1, IN);
+        for futile in [false, true, false] {
+            o.epoll(w, IN).unwrap();
+            if futile {
+                o.brings_nothing();
+            }
+            assert_eq!(o.missing(false).is_none(), futile);
+            if !futile {
+                o.took(Side::Test, &entry(IN)).unwrap();
+                o.took(Side::Plain, &entry(IN)).unwrap();
             }
             o.end_round().unwrap();
         }
