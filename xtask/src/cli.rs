@@ -11,6 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask test                              build, boot, run every test
   cargo xtask test --profile debug pipe         the tests named *pipe*, on a kernel that checks itself
+  cargo xtask fuzz --seconds 600                random programs, compared with epoll
   cargo xtask bench pipetest --json out.json    compare with epoll, poll and io_uring
   cargo xtask run -- python3 -c 'print(1)'      the host's own python3, on the patched kernel
   cargo xtask run --overlay target/x -- target/x/server --port 80
@@ -69,6 +70,8 @@ pub enum Command {
     Run(Run),
     /// Host tests, build, boot, selftests: KTAP on stdout
     Test(Test),
+    /// Random programs, whose events have to be those of epoll
+    Fuzz(Fuzz),
     /// The benchmarks, every interface in one boot
     Bench(Bench),
     /// Make a git tree with the series applied, one commit a patch
@@ -105,6 +108,19 @@ pub struct Test {
     pub junit: Option<PathBuf>,
     /// Only the tests whose name contains this
     pub filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Fuzz {
+    /// How long, without booting and without the shrinking of what is found
+    #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub seconds: u64,
+    /// Where to start [default: somewhere else each time, and printed]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Run this program, as a failure has printed it, instead of random ones
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    pub replay: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -154,6 +170,7 @@ pub fn run() -> anyhow::Result<u8> {
     match cli.command {
         Command::Run(args) => cmd::run::main(&ctx, args),
         Command::Test(args) => cmd::test::main(&ctx, args),
+        Command::Fuzz(args) => cmd::fuzz::main(&ctx, args),
         Command::Bench(args) => cmd::bench::main(&ctx, args),
         Command::Tree(args) => cmd::tree::main(&ctx, args),
         Command::Series(args) => cmd::series::main(&ctx, args),

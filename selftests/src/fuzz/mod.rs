@@ -240,3 +240,111 @@ fn figures(totals: &Totals) -> String {
         100.0 * c.spurious as f64 / c.events.max(1) as f64
     )
 }
+
+#[cfg(test)]
+mod on_the_host {
+    use super::*;
+    use crate::emu::{set_fault, Fault};
+    use program::{Shape, Verb};
+
+    /// The first of these programs that fails, shrunk.
+    fn hunt(fault: Fault, shape: Shape, seeds: u64) -> Option<Failure> {
+        set_fault(fault);
+        for seed in 0..seeds {
+            let mut program = generate::program_of(shape, seed);
+            // The stand-in knows watches by their numbers only.
+            let ambiguous = [Verb::Fork, Verb::Dup, Verb::DupOver];
+            program.ops.retain(|op| !ambiguous.contains(&op.verb));
+            if let Err(why) = run(&program) {
+                let (program, why) = shrink::shrink(&program, why, 200, |p| run(p).err());
+                return Some(Failure { seed, program, why });
+            }
+        }
+        None
+    }
+
+    /// A fuzzer that cannot find anything is none: each fault of the stand-in is found in a few
+    /// programs, and boiled down to a few operations.
+    #[test]
+    fn broken_stand_ins_are_found() {
+        crate::net::loopback_up();
+        let cases = [
+            (Fault::LosesEverySecondEvent, Shape::Sequence),
+            (Fault::LosesHangUp, Shape::Sequence),
+            (Fault::LosesOut, Shape::Sequence),
+            (Fault::OnlyFirstEdge, Shape::Sequence),
+            (Fault::AddDoesNotTest, Shape::Sequence),
+            (Fault::AddTests, Shape::Sequence),
+            (Fault::AddOverwrites, Shape::Sequence),
+            (Fault::RepeatsEvents, Shape::Sequence),
+            (Fault::AddsBits, Shape::Sequence),
+            (Fault::TwoEntries, Shape::Sequence),
+            (Fault::DelKeepsQueued, Shape::Sequence),
+            (Fault::CloseKeepsQueued, Shape::Sequence),
+            (Fault::ModMissesQueued, Shape::Sequence),
+            (Fault::ModKeepsOldMask, Shape::Sequence),
+            (Fault::LosesEverySecondEvent, Shape::Apart),
+            (Fault::LosesOut, Shape::Apart),
+            (Fault::AddDoesNotTest, Shape::Apart),
+            (Fault::LosesEverySecondEvent, Shape::Threads),
+            (Fault::OnlyFirstEdge, Shape::Threads),
+            (Fault::LosesEverySecondEvent, Shape::Transfer),
+            (Fault::LosesOut, Shape::Transfer),
+            (Fault::OnlyFirstEdge, Shape::Transfer),
+        ];
+        let mut missed = String::new();
+        crate::sys::HURRY.with(|h| h.set(true));
+        for (fault, shape) in cases {
+            let start = Instant::now();
+            match hunt(fault, shape, 100) {
+                Some(f) => {
+                    let after = start.elapsed().as_millis();
+                    println!("{fault:?}, {shape:?}, {after} ms: {f}");
+                    if f.program.ops.len() > 9 {
+                        missed += &format!("{fault:?}, {shape:?}: too long: {f}\n");
+                    }
+                }
+                None => missed += &format!("{fault:?}, {shape:?}: not found\n"),
+            }
+        }
+        assert!(missed.is_empty(), "{missed}");
+    }
+
+    /// What is not broken passes.
+    #[test]
+    fn the_stand_in_passes() {
+        crate::net::loopback_up();
+        set_fault(Fault::None);
+        for shape in Shape::ALL {
+            if let Some(failure) = hunt(Fault::None, shape, 60) {
+                panic!("{failure}");
+            }
+        }
+    }
+
+    #[test]
+    fn options() {
+        let parse = |args: &[&str]| parse(&args.iter().map(|s| s.to_string()).collect::<Vec<_>>());
+        let o = parse(&["--seconds", "3", "--seed", "7", "--scale", "2"]).unwrap();
+        assert_eq!(
+            (o.length, o.seed, o.scale),
+            (Length::Seconds(3), Some(7), 2)
+        );
+        let o = parse(&["--programs", "9", "--replay", "f"]).unwrap();
+        assert_eq!(
+            (o.length, o.replay),
+            (Length::Programs(9), Some("f".to_owned()))
+        );
+        for wrong in [&["--seed"][..], &["--seed", "x"], &["--scale", "0"], &["x"]] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn spurious_events_are_rare_or_too_many() {
+        let counts = |events, spurious| Counts { events, spurious };
+        assert!(rare(&counts(100, 100)), "too few to tell");
+        assert!(rare(&counts(1000, 19)));
+        assert!(!rare(&counts(1000, 20)));
+    }
+}

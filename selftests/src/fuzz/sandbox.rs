@@ -127,6 +127,8 @@ fn child(program: &Program, verdict: &Fd) -> ! {
         // SAFETY: ends the process, whichever thread this is.
         unsafe { libc::_exit(101) }
     }));
+    #[cfg(test)]
+    crate::emu::in_all_threads();
     match play(program) {
         Ok(c) => tell(to, &format!("P{} {}", c.events, c.spurious)),
         Err(why) => tell(to, &format!("F{why}")),

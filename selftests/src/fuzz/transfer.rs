@@ -3,19 +3,16 @@
 //! alone: nobody else looks at their descriptors, so an event that is lost, or a condition that
 //! nobody was made to tell of, is a wait without an end.
 
-use std::time::Duration;
-
 use super::channel::Kind;
 use super::oracle::Counts;
 use super::program::{Op, Program, Verb};
 use crate::abi::*;
 use crate::net::try_set;
 use crate::queue::Queue;
-use crate::runner::scale;
-use crate::sys::{read, write, Fd};
+use crate::sys::{limit, read, write, Fd};
 
-/// How long a wait may take when there is still something to do, before scaling.
-const PATIENCE: Duration = Duration::from_millis(2500);
+/// How long a wait may take when there is still something to do, in milliseconds, before scaling.
+const PATIENCE: u64 = 2500;
 
 /// One end, and how far it has come.
 struct End {
@@ -55,10 +52,10 @@ impl End {
 }
 
 /// The event loop of some ends, on a queue of its own.
-fn event_loop(mut ends: Vec<End>) -> Result<u64, String> {
+fn event_loop(ends: &mut [End], patience: i32) -> Result<u64, String> {
     let queue = Queue::new(ends.len() as i32);
     let mut events = 0;
-    for end in &mut ends {
+    for end in ends.iter_mut() {
         let op = match end.tests {
             true => EP_CTL_ADD_AND_TEST,
             false => EP_CTL_ADD,
@@ -69,7 +66,6 @@ fn event_loop(mut ends: Vec<End>) -> Result<u64, String> {
             end.go_on()?;
         }
     }
-    let patience = (PATIENCE * scale()).as_millis() as i32;
     while ends.iter().any(|end| end.left > 0) {
         let entries = queue.wait(patience);
         if entries.is_empty() {
@@ -136,17 +132,17 @@ fn flow(op: &Op) -> Option<[End; 2]> {
 /// Runs a program.
 pub fn run(program: &Program) -> Result<Counts, String> {
     let flows = program.ops.iter().filter(|op| op.verb == Verb::Flow);
-    let ends: Vec<End> = flows.filter_map(flow).flatten().collect();
-    let loops: Vec<Vec<End>> = match program.has(Verb::Shared) {
-        true => vec![ends],
-        false => ends.into_iter().map(|end| vec![end]).collect(),
+    let mut ends: Vec<End> = flows.filter_map(flow).flatten().collect();
+    let size = match program.has(Verb::Shared) {
+        true => ends.len(),
+        false => 1,
     };
-    // Nobody is late: an end that is done stays open, as the other one may have more to read.
-    let loops: Vec<Vec<End>> = loops.into_iter().filter(|ends| !ends.is_empty()).collect();
+    let patience = limit(PATIENCE);
+    // An end stays open until all are done, so that no other one finds more than its own fault.
     let results: Vec<Result<u64, String>> = std::thread::scope(|s| {
-        let threads: Vec<_> = loops
-            .into_iter()
-            .map(|ends| s.spawn(move || event_loop(ends)))
+        let threads: Vec<_> = ends
+            .chunks_mut(size.max(1))
+            .map(|ends| s.spawn(move || event_loop(ends, patience)))
             .collect();
         threads
             .into_iter()

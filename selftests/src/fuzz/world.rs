@@ -225,6 +225,9 @@ impl World {
             for i in 0..self.queues.len() {
                 if self.queues[i].side != Side::Late {
                     any |= self.ask_queue(i)?;
+                } else if cfg!(test) {
+                    // The stand-in takes down what happens only when it is called, if in vain.
+                    let _ = self.queues[i].queue.try_ctl(EP_CTL_DEL, -1, 0);
                 }
             }
             if !any {
@@ -310,6 +313,8 @@ impl World {
             let file = old.file;
             old.fd.close();
             self.release(file);
+            // What this has made true may be over with the next close of the same operation.
+            self.sample();
         }
     }
 
@@ -573,7 +578,8 @@ impl World {
 
     /// A queue in a slot, which watches another one's descriptor.
     fn nest(&mut self, a: u32, b: u32) {
-        if a == b || self.cast != Cast::Both {
+        // The stand-in of the unit tests cannot be watched.
+        if a == b || self.cast != Cast::Both || cfg!(test) {
             return;
         }
         let Ok(queue) = Queue::try_new(4, EVPOLL_CLOEXEC) else {
@@ -614,7 +620,7 @@ impl World {
             match first {
                 None => first = Some(result),
                 Some(expected) if expected == result => {}
-                // Queues in queues may be too many above one another, and the stand-in has none.
+                // Queues may be too many above one another.
                 Some(Ok(())) if slot.inner && watcher.side == Side::Test && result.is_err() => {
                     self.undo(fd);
                     return Ok(false);

@@ -31,6 +31,7 @@ mod device;
 mod faults;
 mod fdinfo;
 mod fifo;
+mod fuzz;
 mod limits;
 mod mapping;
 mod memory;
@@ -89,6 +90,7 @@ pub fn all() -> Vec<Test> {
         programs2002::TESTS,
         fifo::TESTS,
         threads::TESTS,
+        fuzz::TESTS,
         faults::TESTS,
         memory::TESTS,
     ]
@@ -112,6 +114,7 @@ const EMULATED_NOT: &[&str] = &[
     "ctl.room_after_close",
     "device.",
     "fdinfo.",
+    "fuzz.",
     "limits.",
     "mapping.",
     "memory.",

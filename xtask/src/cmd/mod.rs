@@ -2,6 +2,7 @@
 //! One module a command.
 
 pub mod bench;
+pub mod fuzz;
 pub mod lint;
 pub mod run;
 pub mod series;

@@ -32,6 +32,7 @@ impl Program {
 pub struct Programs {
     pub selftests: PathBuf,
     pub bench: PathBuf,
+    pub fuzz: PathBuf,
 }
 
 pub fn build(ctx: &Ctx) -> anyhow::Result<Programs> {
@@ -41,6 +42,7 @@ pub fn build(ctx: &Ctx) -> anyhow::Result<Programs> {
     Ok(Programs {
         selftests: folder.join(rust::SELFTESTS),
         bench: folder.join("evpoll-bench"),
+        fuzz: folder.join("evpoll-fuzz"),
     })
 }
 

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A few random programs whose events have to be those that epoll reports, the same ones every
+//! time. `cargo xtask fuzz` runs any number of others.
+
+use crate::fuzz::{campaign, rare, Length};
+use crate::net::quiet_network;
+
+tests!("fuzz":
+    first_seeds,
+    other_seeds,
+    more_seeds,
+);
+
+/// Runs the programs of so many seeds.
+fn seeds(first: u64, number: u64) {
+    quiet_network();
+    match campaign(first, Length::Programs(number), |_, _| ()) {
+        Ok(totals) => {
+            check!(totals.counts.events > 0, "nothing has happened");
+            check!(rare(&totals.counts), "too many spurious events: {totals:?}");
+        }
+        Err((_, failure)) => panic!("{failure}"),
+    }
+}
+
+fn first_seeds() {
+    seeds(1, 25);
+}
+
+fn other_seeds() {
+    seeds(20021, 25);
+}
+
+fn more_seeds() {
+    seeds(7_003_000, 25);
+}
