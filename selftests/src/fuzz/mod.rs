@@ -5,18 +5,18 @@
 //!
 //! # Programs
 //!
-//! [`program`] has the operations, [`channel`] the kinds of descriptors, and there are four shapes:
+//! `program` has the operations, `channel` the kinds of descriptors, and there are four shapes:
 //!
 //! - a *sequence*: one operation after the other, and after each of them everything is taken and
-//!   compared ([`world`], [`oracle`]). There are three queues: one where everything is added and
+//!   compared (`world`, `oracle`). There are three queues: one where everything is added and
 //!   modified with a test (`EP_CTL_ADD_AND_TEST`); one where it is not, whose changes may go by
 //!   write(2), and which may be one of /dev/eventpoll; and one with tests that is waited on
 //!   seldom, so that its events are coalesced, narrowed and taken back. Queues can also be made by
 //!   the program, and be watched like everything else.
 //! - *apart*: a sequence of what does not depend on time, played for epoll alone and then for
 //!   evpoll alone, since looking with poll(2) or epoll also makes a file tell of what comes next;
-//! - *threads*: several threads at once, with changes, closes and replacements ([`threads`]);
-//! - *transfer*: readers and writers that go on until `EAGAIN`, and then wait ([`transfer`]).
+//! - *threads*: several threads at once, with changes, closes and replacements (`threads`);
+//! - *transfer*: readers and writers that go on until `EAGAIN`, and then wait (`transfer`).
 //!
 //! # The law of a sequence
 //!
@@ -84,8 +84,10 @@ const USAGE: &str = "usage: evpoll-fuzz [--seconds N | --programs N] [--seed S] 
 const SPURIOUS_PERCENT: u64 = 2;
 /// ... of at least so many.
 const SPURIOUS_OF: u64 = 500;
-/// Runs of a program that is being shrunk, at most.
+/// Runs of a program that is being shrunk, at most ...
 const SHRINKING: u32 = 600;
+/// ... and the time for it, before scaling: a program that hangs takes long each time.
+const SHRINKING_TIME: Duration = Duration::from_secs(60);
 
 /// How long to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +104,7 @@ pub struct Totals {
     pub counts: Counts,
 }
 
-/// A program that fails, as short as it could be made.
+/// A program that fails.
 #[derive(Debug)]
 pub struct Failure {
     /// That of the program, not of the run.
@@ -111,13 +113,26 @@ pub struct Failure {
     pub why: String,
 }
 
+impl Failure {
+    /// Makes it as short as it can be made in a bounded time.
+    pub fn shrunk(self) -> Failure {
+        let end = Instant::now() + SHRINKING_TIME * scale();
+        let fails = |p: &Program| match Instant::now() < end {
+            true => run(p).err(),
+            false => None,
+        };
+        let (program, why) = shrink::shrink(&self.program, self.why, SHRINKING, fails);
+        Failure {
+            seed: self.seed,
+            program,
+            why,
+        }
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(
-            f,
-            "the program of seed {} fails: {}\nthe shortest program that still fails:\n\n{}",
-            self.seed, self.why, self.program
-        )
+        write!(f, "{}\n\n{}", self.why, self.program)
     }
 }
 
@@ -147,10 +162,7 @@ pub fn campaign(
                 totals.counts.events += counts.events;
                 totals.counts.spurious += counts.spurious;
             }
-            Err(why) => {
-                let (program, why) = shrink::shrink(&program, why, SHRINKING, |p| run(p).err());
-                return Err((totals, Box::new(Failure { seed, program, why })));
-            }
+            Err(why) => return Err((totals, Box::new(Failure { seed, program, why }))),
         }
         progress(seed, &totals);
     }
@@ -270,7 +282,11 @@ fn fuzz(seed: u64, length: Length) -> i32 {
     let (totals, mut found) = match result {
         Ok(totals) => (totals, false),
         Err((totals, failure)) => {
-            let _ = writeln!(out, "{failure}");
+            let at = failure.seed;
+            let _ = writeln!(out, "the program of seed {at} fails: {}", failure.why);
+            let _ = writeln!(out, "making it shorter");
+            let shortest = failure.shrunk();
+            let _ = writeln!(out, "the shortest program that still fails: {shortest}");
             (totals, true)
         }
     };
@@ -313,8 +329,8 @@ mod on_the_host {
             let ambiguous = [Verb::Fork, Verb::Dup, Verb::DupOver, Verb::Replace];
             program.ops.retain(|op| !ambiguous.contains(&op.verb));
             if let Err(why) = run(&program) {
-                let (program, why) = shrink::shrink(&program, why, 200, |p| run(p).err());
-                return Some(Failure { seed, program, why });
+                let failure = Failure { seed, program, why };
+                return Some(failure.shrunk());
             }
         }
         None
@@ -356,7 +372,7 @@ mod on_the_host {
             match hunt(fault, shape, 100) {
                 Some(f) => {
                     let after = start.elapsed().as_millis();
-                    println!("{fault:?}, {shape:?}, {after} ms: {f}");
+                    println!("{fault:?}, {shape:?}, seed {}, {after} ms: {f}", f.seed);
                     if f.program.ops.len() > 9 {
                         missed += &format!("{fault:?}, {shape:?}: too long: {f}\n");
                     }

@@ -663,7 +663,8 @@ impl World {
             by_write,
         };
         let nature = Nature {
-            local: s.kind.is_local(),
+            // What a queue watches may be anything.
+            local: s.kind.is_local() && !s.inner,
             // A socket's error may be followed by another one.
             states: match s.kind.is_socket() {
                 true => HUP | RDHUP,
