@@ -329,8 +329,13 @@ mod on_the_host {
             let ambiguous = [Verb::Fork, Verb::Dup, Verb::DupOver, Verb::Replace];
             program.ops.retain(|op| !ambiguous.contains(&op.verb));
             if let Err(why) = run(&program) {
-                let failure = Failure { seed, program, why };
-                return Some(failure.shrunk());
+                let runs = match shape {
+                    // Each of which waits in vain.
+                    Shape::Transfer => 15,
+                    _ => 250,
+                };
+                let (program, why) = shrink::shrink(&program, why, runs, |p| run(p).err());
+                return Some(Failure { seed, program, why });
             }
         }
         None

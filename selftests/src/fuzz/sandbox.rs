@@ -19,9 +19,9 @@ pub type Outcome = Result<Counts, String>;
 /// How long a program may take, before scaling.
 fn limit(shape: Shape) -> Duration {
     Duration::from_secs(match shape {
-        Shape::Sequence | Shape::Apart => 4,
-        Shape::Threads => 5,
-        Shape::Transfer => 8,
+        Shape::Sequence | Shape::Apart => 8,
+        Shape::Threads => 8,
+        Shape::Transfer => 12,
     })
 }
 

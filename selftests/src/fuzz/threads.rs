@@ -202,8 +202,9 @@ pub fn run(program: &Program) -> Result<Counts, String> {
 fn judge(race: &Race) -> Result<(), String> {
     let mut hand: BTreeMap<c_int, u32> = BTreeMap::new();
     let end = Instant::now() + Duration::from_millis(150) * scale();
-    loop {
-        let late = Instant::now() >= end;
+    for look in 0.. {
+        // As in a sequence, time alone says nothing.
+        let late = Instant::now() >= end && look >= 10;
         for e in race.take(0) {
             *hand.entry(e.fd).or_default() |= e.revents();
         }

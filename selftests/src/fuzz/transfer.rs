@@ -12,7 +12,9 @@ use crate::queue::Queue;
 use crate::sys::{limit, read, write, Fd};
 
 /// How long a wait may take when there is still something to do, in milliseconds, before scaling.
-const PATIENCE: u64 = 2500;
+const PATIENCE: u64 = 800;
+/// So many in a row: where a machine gets no processor for so long, its time goes on.
+const WAITS: u32 = 4;
 
 /// One end, and how far it has come.
 struct End {
@@ -66,9 +68,14 @@ fn event_loop(ends: &mut [End], patience: i32) -> Result<u64, String> {
             end.go_on()?;
         }
     }
+    let mut in_vain = 0;
     while ends.iter().any(|end| end.left > 0) {
         let entries = queue.wait(patience);
-        if entries.is_empty() {
+        in_vain = match entries.is_empty() {
+            true => in_vain + 1,
+            false => 0,
+        };
+        if in_vain == WAITS {
             let waiting = ends.iter().filter(|end| end.left > 0);
             let names: Vec<String> = waiting
                 .map(|end| {

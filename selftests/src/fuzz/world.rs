@@ -27,6 +27,9 @@ const LARGEST: usize = 1 << 17;
 /// How long what is missing may take to come, before scaling. What is lost does not come later
 /// either, so only a failure takes so long.
 const PATIENCE: Duration = Duration::from_millis(150);
+/// How often it is looked for at least: where a machine gets no processor for so long, its time
+/// goes on.
+const LOOKS: usize = 10;
 
 /// Who watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,10 +249,12 @@ impl World {
             return Ok(());
         }
         let end = Instant::now() + PATIENCE * scale();
+        let mut looks = 0;
         while let Some((side, missing)) = self.oracle.missing(late) {
-            if Instant::now() >= end {
+            if Instant::now() >= end && looks >= LOOKS {
                 return Err(missing);
             }
+            looks += 1;
             std::thread::sleep(Duration::from_millis(2));
             self.sample();
             if side == Side::Late {

@@ -4,12 +4,21 @@
 
 use crate::fuzz::{campaign, rare, Length};
 use crate::net::quiet_network;
+use crate::runner::{test, Test};
 
-tests!("fuzz":
-    first_seeds,
-    other_seeds,
-    more_seeds,
-);
+/// With more time than other tests, since a program that hangs is told apart from a slow one.
+const fn long(name: &'static str, run: fn()) -> Test {
+    Test {
+        limit: 30,
+        ..test("fuzz", name, run)
+    }
+}
+
+pub const TESTS: &[Test] = &[
+    long("first_seeds", first_seeds),
+    long("other_seeds", other_seeds),
+    long("more_seeds", more_seeds),
+];
 
 /// Runs the programs of so many seeds.
 fn seeds(first: u64, number: u64) {
