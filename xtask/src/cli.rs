@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_has_no_seed() {
+        assert!(parse(&["fuzz", "--replay", "x"]).is_ok());
+        assert!(parse(&["fuzz", "--replay", "x", "--seed", "1"]).is_err());
+        assert!(parse(&["fuzz", "--seconds", "0"]).is_err());
+    }
+
+    #[test]
     fn check_and_from_exclude_each_other() {
         assert!(parse(&["series", "--check", "--from", "x"]).is_err());
     }

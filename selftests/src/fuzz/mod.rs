@@ -92,7 +92,9 @@ const SHRINKING_TIME: Duration = Duration::from_secs(60);
 /// How long to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
+    /// No new program is started after so many seconds.
     Seconds(u64),
+    /// So many programs.
     Programs(u64),
 }
 
@@ -100,7 +102,9 @@ pub enum Length {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
     pub programs: u64,
+    /// Of all programs together.
     pub operations: u64,
+    /// What the programs have counted that passed.
     pub counts: Counts,
 }
 
@@ -110,6 +114,7 @@ pub struct Failure {
     /// That of the program, not of the run.
     pub seed: u64,
     pub program: Program,
+    /// What is wrong, and where.
     pub why: String,
 }
 

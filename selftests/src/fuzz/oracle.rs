@@ -19,7 +19,8 @@ pub enum Side {
 impl Side {
     pub const ALL: [Side; 3] = [Side::Test, Side::Plain, Side::Late];
 
-    fn name(self) -> &'static str {
+    /// In a sentence.
+    pub fn name(self) -> &'static str {
         match self {
             Side::Test => "the queue with tests",
             Side::Plain => "the queue without tests",

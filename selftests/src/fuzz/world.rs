@@ -290,8 +290,8 @@ impl World {
             let left = watcher.wait();
             if !left.is_empty() {
                 return Err(format!(
-                    "everything is closed, but {:?} comes from {:?}",
-                    left, watcher.side
+                    "{}: everything is closed, but {left:?} comes",
+                    watcher.side.name()
                 ));
             }
         }
@@ -374,7 +374,7 @@ impl World {
                 let _: Sys<i32> = crate::net::try_get(fd, libc::SOL_SOCKET, libc::SO_ERROR);
             }),
             Verb::Linger => {
-                if self.slot(a).is_some_and(|s| matches_tcp(s.kind)) {
+                if self.slot(a).is_some_and(|s| is_tcp(s.kind)) {
                     self.with_socket(a, reset_on_close);
                 }
             }
@@ -606,8 +606,8 @@ impl World {
         }
     }
 
-    /// The same change in every queue, and in epoll. `test` says what those queues do that can
-    /// test; `by_write` that the other one is changed by write(2). None if it is refused.
+    /// The same change in every queue, and in epoll, where the watch is called `name`. Whether it
+    /// was made; an error if they do not agree on that.
     fn change(&self, slot: &Slot, what: Change, name: usize) -> Result<bool, String> {
         let fd = slot.fd.raw();
         let mut first: Option<Sys<()>> = None;
@@ -632,8 +632,8 @@ impl World {
                 }
                 Some(expected) => {
                     return Err(format!(
-                        "{:?} says {result:?} where {} says {expected:?}",
-                        watcher.side,
+                        "{} says {result:?} where {} says {expected:?}",
+                        watcher.side.name(),
                         match self.epoll {
                             Some(_) => "epoll",
                             None => "the first queue",
@@ -689,8 +689,8 @@ impl World {
             let result = watcher.queue.try_ctl(EP_CTL_ADD, s.fd.raw(), mask);
             if result != Err(Errno(libc::EEXIST)) {
                 return Err(format!(
-                    "{:?} says {result:?} to a second ADD",
-                    watcher.side
+                    "{} says {result:?} to a second ADD",
+                    watcher.side.name()
                 ));
             }
         }
@@ -745,10 +745,14 @@ impl World {
 /// A change of a watch.
 #[derive(Clone, Copy)]
 struct Change {
+    /// The operation of epoll.
     epoll: c_int,
+    /// That of the queues with tests.
     tested: i32,
+    /// That of the queue without.
     plain: i32,
     mask: u32,
+    /// By write(2), in the queue without tests.
     by_write: bool,
 }
 
@@ -780,7 +784,7 @@ fn try_device() -> Option<(Queue, Map)> {
     Some((queue, map))
 }
 
-fn matches_tcp(kind: Kind) -> bool {
+fn is_tcp(kind: Kind) -> bool {
     matches!(kind, Kind::Tcp4 | Kind::Tcp6 | Kind::Small | Kind::Listener)
 }
 
