@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::abi::*;
@@ -51,8 +51,21 @@ pub fn set_fault(fault: Fault) {
     FAULT.with(|f| f.set(fault));
 }
 
+static OF_ALL: OnceLock<Fault> = OnceLock::new();
+
+/// From now on, this thread's fault is that of every thread of this process, for good: for a
+/// process that was forked to run something.
+pub fn in_all_threads() {
+    let _ = OF_ALL.set(current());
+}
+
+fn current() -> Fault {
+    let own = || FAULT.with(|f| f.get());
+    OF_ALL.get().copied().unwrap_or_else(own)
+}
+
 fn has(fault: Fault) -> bool {
-    FAULT.with(|f| f.get()) == fault
+    current() == fault
 }
 
 const EDGE: u32 = libc::EPOLLET as u32;
@@ -158,7 +171,7 @@ fn collect(epfd: i32, s: &mut State) {
             {
                 continue;
             }
-            match FAULT.with(|f| f.get()) {
+            match current() {
                 Fault::LosesHangUp => bits &= !HUP,
                 Fault::LosesOut => bits &= !OUT,
                 Fault::AddsBits => bits |= ERR,
@@ -224,7 +237,7 @@ pub fn evpoll_ctl(epfd: i32, op: i32, fd: i32, events: u32, data: usize) -> Sys<
         }
     }
     collect(epfd, &mut s);
-    let op = match (FAULT.with(|f| f.get()), op) {
+    let op = match (current(), op) {
         (Fault::AddDoesNotTest, EP_CTL_ADD_AND_TEST) => EP_CTL_ADD,
         (Fault::AddTests, EP_CTL_ADD) => EP_CTL_ADD_AND_TEST,
         (Fault::AddOverwrites, EP_CTL_ADD) if s.watches.contains_key(&fd) => EP_CTL_MOD,
@@ -325,7 +338,7 @@ pub unsafe fn evpoll_wait(
                     .collect();
                 let mut left = Vec::new();
                 let mut next = s.flip ^ 1;
-                match FAULT.with(|f| f.get()) {
+                match current() {
                     Fault::TwoEntries => entries.push(entries[0]),
                     Fault::Reversed => entries.reverse(),
                     Fault::OneBuffer => next = 0,

@@ -10,6 +10,7 @@ pub mod device;
 #[cfg(test)]
 mod emu;
 pub mod figures;
+pub mod fuzz;
 pub mod inject;
 mod law;
 pub mod net;

@@ -12,6 +12,7 @@ Examples:
   cargo xtask test                              build, boot, run every test
   cargo xtask test --profile debug pipe         the tests named *pipe*, on a kernel that checks itself
   cargo xtask soak --seconds 600 --profile debug  storms on shared queues, for ten minutes
+  cargo xtask fuzz --seconds 600                random programs, compared with epoll
   cargo xtask bench pipetest --json out.json    compare with epoll, poll and io_uring
   cargo xtask run -- python3 -c 'print(1)'      the host's own python3, on the patched kernel
   cargo xtask run --overlay target/x -- target/x/server --port 80
@@ -81,6 +82,8 @@ pub enum Command {
     Test(Test),
     /// Storms of threads, processes and signals on shared queues
     Soak(Soak),
+    /// Random programs, whose events have to be those of epoll
+    Fuzz(Fuzz),
     /// The benchmarks, every interface in one boot
     Bench(Bench),
     /// Which lines of ours the selftests never reach
@@ -131,6 +134,19 @@ pub struct Soak {
     /// The seed of the first storm; those after it have the next ones
     #[arg(long, value_name = "S", default_value = "1")]
     pub seed: u64,
+}
+
+#[derive(Args, Debug)]
+pub struct Fuzz {
+    /// How long, without booting and without the shrinking of what is found
+    #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub seconds: u64,
+    /// Where to start [default: somewhere else each time, and printed]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Run this program, as a failure has printed it, instead of random ones
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    pub replay: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -197,6 +213,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Run(args) => cmd::run::main(&ctx, args),
         Command::Test(args) => cmd::test::main(&ctx, args),
         Command::Soak(args) => cmd::soak::main(&ctx, args),
+        Command::Fuzz(args) => cmd::fuzz::main(&ctx, args),
         Command::Bench(args) => cmd::bench::main(&ctx, args),
         Command::Coverage(args) => cmd::coverage::main(&ctx, args),
         Command::Tree(args) => cmd::tree::main(&ctx, args),
@@ -282,6 +299,13 @@ mod tests {
             assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
             assert!(!line.starts_with("error"), "{line}");
         }
+    }
+
+    #[test]
+    fn a_replay_has_no_seed() {
+        assert!(parse(&["fuzz", "--replay", "x"]).is_ok());
+        assert!(parse(&["fuzz", "--replay", "x", "--seed", "1"]).is_err());
+        assert!(parse(&["fuzz", "--seconds", "0"]).is_err());
     }
 
     #[test]

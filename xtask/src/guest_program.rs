@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! One program of the selftests package, for as long as it is asked to run: booted, listened to,
-//! and the kernel's complaints with it. What commands like `soak` have in common.
+//! and the kernel's complaints with it. What `soak` and `fuzz` have in common.
 
 use crate::ctx::{Ctx, Profile};
 use crate::guest::{Boot, Input, Limits, Outcome, Root, Sink, Task};
@@ -54,16 +54,13 @@ impl GuestProgram<'_> {
             },
             programs: self.programs,
             processors: 2,
-            memory: match ctx.profile {
-                Profile::Release => "1G".into(),
-                _ => "3G".into(),
-            },
+            memory: ctx.profile.memory().into(),
             kernel: &kernel.image,
             // A kernel that has oopsed is not one to go on with.
             parameters: vec!["oops=panic".into()],
             accelerations,
             input: Input::Nothing,
-            limits: limits(self.seconds, scale),
+            limits: limits(self.seconds, scale.into()),
         };
         let mut sink = Through {
             booting: Some(Step::start(format!(
@@ -86,17 +83,13 @@ pub fn complaints(outcome: &Outcome) -> bool {
     true
 }
 
-/// What the program's time limits are multiplied by.
-fn scale(profile: Profile, accelerations: &[Acceleration]) -> u64 {
+/// What the time limits of tests are multiplied by.
+pub fn scale(profile: Profile, accelerations: &[Acceleration]) -> u32 {
     let emulated = match accelerations.contains(&Acceleration::Tcg) {
         true => 3,
         false => 1,
     };
-    let checked = match profile {
-        Profile::Release => 1,
-        _ => 4,
-    };
-    emulated * checked
+    emulated * profile.slowness()
 }
 
 /// The program has limits of its own, so that these are for when it does not get that far.
@@ -105,8 +98,9 @@ fn limits(seconds: u64, scale: u64) -> Limits {
     Limits {
         ready: scaled(40),
         silence: None,
-        // What comes after grows with what went before.
-        total: Some(Duration::from_secs(seconds.saturating_mul(3)) + scaled(200)),
+        // What comes after grows with what went before: the end of a storm, or the shrinking of a
+        // program that fails.
+        total: Some(Duration::from_secs(seconds.saturating_mul(3)) + scaled(400)),
         alive: Some(scaled(20)),
     }
 }
@@ -145,8 +139,8 @@ mod tests {
         let emulated = scale(Profile::Release, &[Acceleration::Tcg]);
         let debug = scale(Profile::Debug, &[Acceleration::Tcg]);
         assert!(fast == 1 && fast < emulated && emulated < debug);
-        assert!(limits(60, debug).total > limits(60, fast).total);
-        assert!(limits(600, fast).total.unwrap() > Duration::from_secs(600));
+        assert!(limits(60, debug.into()).total > limits(60, fast.into()).total);
+        assert!(limits(600, fast.into()).total.unwrap() > Duration::from_secs(600));
     }
 
     #[test]

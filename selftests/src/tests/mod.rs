@@ -31,6 +31,7 @@ mod device;
 mod faults;
 mod fdinfo;
 mod fifo;
+mod fuzz;
 mod limits;
 mod mapping;
 mod memory;
@@ -91,6 +92,7 @@ pub fn all() -> Vec<Test> {
         programs2002::TESTS,
         fifo::TESTS,
         threads::TESTS,
+        fuzz::TESTS,
         faults::TESTS,
         memory::TESTS,
         sweep::TESTS,
@@ -116,6 +118,7 @@ const EMULATED_NOT: &[&str] = &[
     "ctl.room_after_close",
     "device.",
     "fdinfo.",
+    "fuzz.",
     "limits.",
     "mapping.",
     "memory.",

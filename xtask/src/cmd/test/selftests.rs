@@ -5,6 +5,7 @@
 use super::report::{Open, Report};
 use crate::ctx::{Ctx, Profile};
 use crate::guest::{Boot, End, Input, Limits, Outcome, Root, Sink, Task};
+use crate::guest_program::scale;
 use crate::kernel::Kernel;
 use crate::ktap::{Case, Line, Parser, Verdict};
 use crate::progress::{self, Step};
@@ -164,16 +165,6 @@ fn console(outcome: &Outcome) -> (Verdict, Vec<String>) {
     (Verdict::Failed, said)
 }
 
-/// What time limits are multiplied by.
-fn scale(profile: Profile, accelerations: &[Acceleration]) -> u32 {
-    let emulated = if accelerations.contains(&Acceleration::Tcg) {
-        3
-    } else {
-        1
-    };
-    emulated * profile.slowness()
-}
-
 /// Each test has its own limit in the guest; these are for when that does not work any more.
 fn limits(scale: u32, abis: u32) -> Limits {
     let seconds = |base: u32| Duration::from_secs(u64::from(base * scale));
@@ -233,14 +224,6 @@ impl Sink for Live<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slow_guests_get_more_time() {
-        let fast = scale(Profile::Release, &[Acceleration::Kvm]);
-        let emulated = scale(Profile::Release, &[Acceleration::Kvm, Acceleration::Tcg]);
-        let debug = scale(Profile::Debug, &[Acceleration::Tcg]);
-        assert!(fast == 1 && fast < emulated && emulated < debug);
-    }
 
     #[test]
     fn a_complaint_of_the_kernel_is_a_failed_test() {

@@ -33,6 +33,7 @@ pub struct Programs {
     pub selftests: PathBuf,
     pub bench: PathBuf,
     pub soak: PathBuf,
+    pub fuzz: PathBuf,
 }
 
 pub fn build(ctx: &Ctx) -> anyhow::Result<Programs> {
@@ -43,6 +44,7 @@ pub fn build(ctx: &Ctx) -> anyhow::Result<Programs> {
         selftests: folder.join(rust::SELFTESTS),
         bench: folder.join("evpoll-bench"),
         soak: folder.join("evpoll-soak"),
+        fuzz: folder.join("evpoll-fuzz"),
     })
 }
 
