@@ -8,6 +8,7 @@ mod rust;
 pub use abis::ABIS;
 
 use crate::ctx::Ctx;
+use crate::lock::Lock;
 use crate::progress::Step;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,8 @@ pub struct TestPrograms {
 /// programs that they run.
 pub fn for_tests(ctx: &Ctx, selftests: &Path) -> anyhow::Result<TestPrograms> {
     let tools = abis::Tools::find(ctx)?;
+    // Two commands at a time would put their files in each other's way.
+    let _alone = Lock::take(ctx, "programs for other ABIs")?;
     let mut programs = vec![Program::new(rust::SELFTESTS, selftests)];
     let mut step = Step::start("building the guest's programs for other ABIs");
     for abi in rust::others(ctx, &tools, &mut step)? {
