@@ -71,6 +71,8 @@ pub enum Command {
     Test(Test),
     /// The benchmarks, every interface in one boot
     Bench(Bench),
+    /// The kernel's own selftests of what the series hooks, on the plain and the patched kernel
+    Peers(Peers),
     /// Make a git tree with the series applied, one commit a patch
     Tree(Tree),
     /// Regenerate patches/ from kernel-rust/ or from a tree, or check it
@@ -121,6 +123,15 @@ pub struct Bench {
 }
 
 #[derive(Args, Debug)]
+pub struct Peers {
+    /// More tests, on two kernels of their own that have more configured
+    #[arg(long)]
+    pub wide: bool,
+    /// Only the tests whose name (group/program) contains this
+    pub filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
 pub struct Tree {
     /// Where to make it: a folder that does not exist yet, or is empty
     pub dir: PathBuf,
@@ -155,6 +166,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Run(args) => cmd::run::main(&ctx, args),
         Command::Test(args) => cmd::test::main(&ctx, args),
         Command::Bench(args) => cmd::bench::main(&ctx, args),
+        Command::Peers(args) => cmd::peers::main(&ctx, args),
         Command::Tree(args) => cmd::tree::main(&ctx, args),
         Command::Series(args) => cmd::series::main(&ctx, args),
         Command::Lint(args) => cmd::lint::main(&ctx, args),

@@ -26,6 +26,7 @@ mod bench;
 mod guest;
 mod junit;
 mod ktap;
+mod peers;
 mod qemu;
 mod rootfs;
 

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod lint;
+pub mod peers;
 pub mod run;
 pub mod series;
 pub mod test;

@@ -32,6 +32,8 @@ impl Program {
 pub struct Programs {
     pub selftests: PathBuf,
     pub bench: PathBuf,
+    /// Runs the kernel's own tests.
+    pub peers: PathBuf,
 }
 
 pub fn build(ctx: &Ctx) -> anyhow::Result<Programs> {
@@ -41,6 +43,7 @@ pub fn build(ctx: &Ctx) -> anyhow::Result<Programs> {
     Ok(Programs {
         selftests: folder.join(rust::SELFTESTS),
         bench: folder.join("evpoll-bench"),
+        peers: folder.join("evpoll-peers"),
     })
 }
 
