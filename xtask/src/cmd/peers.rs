@@ -75,7 +75,7 @@ fn run_all(
             ));
         }
         for line in ran.reports.iter().flatten() {
-            say(&format!("xtask: {} kernel: {line}", side.name()));
+            say(&format!("xtask: {}: {line}", side.kernel()));
         }
         if side != Side::Plain {
             complaints += ran.reports.len();

@@ -44,6 +44,15 @@ impl Side {
         }
     }
 
+    /// In a sentence.
+    pub fn kernel(self) -> &'static str {
+        match self {
+            Side::Plain => "the plain kernel",
+            Side::Patched => "the patched kernel",
+            Side::InUse => "the patched kernel, a queue in use",
+        }
+    }
+
     fn file_name(self) -> &'static str {
         match self {
             Side::Plain => "peers-plain",
@@ -96,11 +105,7 @@ impl Guest<'_> {
         programs.push(Program::new(RUNNER, &self.runner));
         programs.push(Program::new(PLAN, &plan.0));
         let log = self.ctx.log(side.file_name());
-        let title = format!(
-            "running {} tests on the {} kernel",
-            tests.len(),
-            side.name()
-        );
+        let title = format!("running {} tests on {}", tests.len(), side.kernel());
         let mut live = Live {
             step: Step::start(title),
             log: create(&log)?,
@@ -140,7 +145,7 @@ fn judge(
     log: PathBuf,
 ) -> anyhow::Result<Ran> {
     let running = transcript.running().map(str::to_owned);
-    let during = running.map(|test| format!("{test} on the {} kernel", side.name()));
+    let during = running.map(|test| format!("{test} on {}", side.kernel()));
     let status = outcome.status(during.as_deref())?;
     if let End::Signal(signal) = outcome.end {
         return Err(Fatal::Setup(format!("interrupted by signal {signal}")).into());
