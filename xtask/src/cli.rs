@@ -88,6 +88,8 @@ pub enum Command {
     Bench(Bench),
     /// Which lines of ours the selftests never reach
     Coverage(Coverage),
+    /// The kernel's own selftests of what the series hooks, on the plain and the patched kernel
+    Peers(Peers),
     /// Make a git tree with the series applied, one commit a patch
     Tree(Tree),
     /// Regenerate patches/ from kernel-rust/ or from a tree, or check it
@@ -172,6 +174,15 @@ pub struct Coverage {
 }
 
 #[derive(Args, Debug)]
+pub struct Peers {
+    /// More tests, on two kernels of their own that have more configured
+    #[arg(long)]
+    pub wide: bool,
+    /// Only the tests whose name (group/program) contains this
+    pub filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
 pub struct Tree {
     /// Where to make it: a folder that does not exist yet, or is empty
     pub dir: PathBuf,
@@ -216,6 +227,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Fuzz(args) => cmd::fuzz::main(&ctx, args),
         Command::Bench(args) => cmd::bench::main(&ctx, args),
         Command::Coverage(args) => cmd::coverage::main(&ctx, args),
+        Command::Peers(args) => cmd::peers::main(&ctx, args),
         Command::Tree(args) => cmd::tree::main(&ctx, args),
         Command::Series(args) => cmd::series::main(&ctx, args),
         Command::Lint(args) => cmd::lint::main(&ctx, args),

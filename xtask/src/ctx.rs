@@ -41,7 +41,10 @@ impl Profile {
     /// Parameters of its kernel.
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
-            Profile::Release | Profile::Debug | Profile::Coverage => &[],
+            Profile::Release | Profile::Coverage => &[],
+            // An interrupt while the kernel finds out about its processor, and has forgotten for a
+            // moment that there are five levels of page tables, makes KASAN report any access.
+            Profile::Debug => &["no5lvl"],
             // One access in so many is watched: by default it is 4000, for machines that are fast.
             Profile::Race => &["kcsan.skip_watch=400"],
         }

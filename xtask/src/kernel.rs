@@ -51,8 +51,40 @@ pub struct Kernel {
     pub release: String,
 }
 
+/// Which kernel of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// With the series, or from the source as it is released.
+    pub series: bool,
+    /// With what more of the kernel's own tests take (`qemu/peers.config`).
+    pub wide: bool,
+}
+
+impl Variant {
+    /// What is tested and measured.
+    pub const STANDARD: Variant = Variant {
+        series: true,
+        wide: false,
+    };
+
+    /// What its folders are called, before the profile's name.
+    fn prefix(self) -> &'static str {
+        match (self.series, self.wide) {
+            (true, false) => "",
+            (false, false) => "plain-",
+            (true, true) => "wide-",
+            (false, true) => "plain-wide-",
+        }
+    }
+}
+
 pub fn build(ctx: &Ctx) -> anyhow::Result<Kernel> {
-    let build = Build::prepare(ctx)?;
+    build_variant(ctx, Variant::STANDARD)
+}
+
+/// As [`build`]; each variant has an object folder of its own.
+pub fn build_variant(ctx: &Ctx, variant: Variant) -> anyhow::Result<Kernel> {
+    let build = Build::prepare_variant(ctx, variant)?;
     build.kernel()
 }
 
@@ -63,20 +95,34 @@ pub struct Build<'a> {
     pub tree: Tree,
     pub objdir: PathBuf,
     name: String,
+    variant: Variant,
     lock: Lock,
 }
 
 impl Build<'_> {
     /// To build the kernel of the profile.
     pub fn prepare(ctx: &Ctx) -> anyhow::Result<Build<'_>> {
-        Build::prepare_named(ctx, ctx.profile.name())
+        Build::prepare_variant(ctx, Variant::STANDARD)
     }
 
     /// To build something else of the tree, as the profile configures it.
     pub fn prepare_named<'a>(ctx: &'a Ctx, name: &str) -> anyhow::Result<Build<'a>> {
+        Build::make_ready(ctx, name, Variant::STANDARD)
+    }
+
+    /// To build a variant of the profile's kernel.
+    pub fn prepare_variant(ctx: &Ctx, variant: Variant) -> anyhow::Result<Build<'_>> {
+        let name = format!("{}{}", variant.prefix(), ctx.profile.name());
+        Build::make_ready(ctx, &name, variant)
+    }
+
+    fn make_ready<'a>(ctx: &'a Ctx, name: &str, variant: Variant) -> anyhow::Result<Build<'a>> {
         let tools = toolchain::ensure(ctx)?;
         let lock = Lock::take(ctx, "kernel build")?;
-        let tree = tree::ensure(ctx, &lock)?;
+        let tree = match variant.series {
+            true => tree::ensure(ctx, &lock)?,
+            false => tree::plain(ctx)?,
+        };
         let name = match &ctx.kernel {
             Some(own) => format!("{name}-{}", tree::path_hash(own)),
             None => name.to_owned(),
@@ -89,6 +135,7 @@ impl Build<'_> {
             tree,
             objdir,
             name,
+            variant,
             lock,
         })
     }
@@ -98,7 +145,11 @@ impl Build<'_> {
         let fragments = self.fragments()?;
         let wanted = self.id(&fragments);
         let stamp = self.objdir.join("evpoll.stamp");
-        let title = format!("building the {} kernel", self.ctx.profile.name());
+        let title = format!(
+            "building the {}{} kernel",
+            self.variant.prefix(),
+            self.ctx.profile.name()
+        );
         if let Some(wanted) = &wanted {
             let built = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
             if built && self.image().is_file() && self.vmlinux().is_file() {
@@ -172,6 +223,9 @@ impl Build<'_> {
         let mut names = vec!["common", self.ctx.profile.name()];
         if tree::has_evpoll(&self.tree.dir) {
             names.push("evpoll");
+        }
+        if self.variant.wide {
+            names.push("peers");
         }
         let mut fragments = Vec::new();
         for name in names {

@@ -27,6 +27,7 @@ mod guest;
 mod guest_program;
 mod junit;
 mod ktap;
+mod peers;
 mod qemu;
 mod rootfs;
 

@@ -63,6 +63,38 @@ pub fn ensure(ctx: &Ctx, building: &Lock) -> anyhow::Result<Tree> {
     })
 }
 
+/// The tree that the series is for, without it: what a patched kernel is compared with. It is not
+/// changed, and has to be built elsewhere. An error for a tree of the user's own that has the
+/// series, because what it was before is not known.
+pub fn plain(ctx: &Ctx) -> anyhow::Result<Tree> {
+    let Some(own) = &ctx.kernel else {
+        let pristine = source::pristine(ctx)?;
+        let inputs = Inputs {
+            all: "plain".into(),
+            kconfig: "plain".into(),
+        };
+        return Ok(Tree {
+            dir: pristine.dir,
+            version: pristine.version,
+            inputs: Some(inputs),
+        });
+    };
+    let version = source::check_tree(own)?;
+    if has_evpoll(own) {
+        let text = format!(
+            "{} has the series already: give --kernel a tree without it, to compare with",
+            own.display()
+        );
+        return Err(Fatal::Setup(text).into());
+    }
+    check_clean(own)?;
+    Ok(Tree {
+        dir: own.clone(),
+        version,
+        inputs: None,
+    })
+}
+
 /// Whether a tree has the series; its Rust files alone do not make it.
 pub fn has_evpoll(tree: &Path) -> bool {
     tree.join("fs/evpoll/Makefile").is_file()

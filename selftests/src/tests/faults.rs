@@ -52,7 +52,7 @@
 //! - 20: there is no mount to leak: the descriptors are those of the kernel's one anonymous inode,
 //!   or of the device's node.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -259,21 +259,50 @@ fn two_adds_one_wins() {
     }
 }
 
-/// Faults 4 and 5: an event at the very moment of the ADD is not lost.
+/// Faults 4 and 5: an event at the very moment of the ADD is not lost. Who of the two is first, and
+/// by how much, goes through everything that there is.
 fn add_races_event() {
+    const NOBODY: i32 = -1;
+    const OVER: i32 = -2;
+    let spin = |times: usize| (0..times).for_each(|_| std::hint::spin_loop());
     let q = Queue::new(8);
-    for round in 0..300 {
-        let (r, w) = pipe();
-        thread::scope(|s| {
-            s.spawn(|| put(&w, b"x"));
-            for _ in 0..round % 50 {
+    // The pipe that is to be written to, which is taken as soon as it is seen.
+    let turn = AtomicI32::new(NOBODY);
+    let rounds = AtomicUsize::new(0);
+    thread::scope(|s| {
+        s.spawn(|| loop {
+            let fd = turn.load(SeqCst);
+            if fd == OVER {
+                return;
+            }
+            if fd >= 0 {
+                spin((rounds.load(SeqCst) / 64) % 64);
+                // SAFETY: reads one byte. The descriptor is open until it is nobody's turn.
+                let n = unsafe { libc::write(fd, b"x".as_ptr().cast(), 1) };
+                assert!(n == 1, "write: {}", Errno::last());
+                turn.store(NOBODY, SeqCst);
+            }
+            std::hint::spin_loop();
+        });
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(1500) {
+            let round = rounds.fetch_add(1, SeqCst);
+            let (r, w) = pipe();
+            turn.store(w.raw(), SeqCst);
+            spin(round % 64);
+            q.add_and_test(&r, IN);
+            let got = q.wait(limit(2000));
+            while turn.load(SeqCst) != NOBODY {
                 std::hint::spin_loop();
             }
-            q.add_and_test(&r, IN);
-        });
-        let got = q.wait(limit(2000));
-        check_eq!(format!("round {round}"), got, vec![entry(&r, IN, IN)]);
-    }
+            if got != [entry(&r, IN, IN)] {
+                turn.store(OVER, SeqCst);
+                panic!("round {round}: {got:?}");
+            }
+        }
+        turn.store(OVER, SeqCst);
+    });
+    println!("{} rounds", rounds.into_inner());
 }
 
 /// Fault 5: MOD did not refresh the entry that was queued already.

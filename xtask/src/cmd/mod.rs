@@ -6,6 +6,7 @@ pub mod coverage;
 pub mod fuzz;
 pub mod lint;
 pub mod mutants;
+pub mod peers;
 pub mod run;
 pub mod series;
 pub mod soak;

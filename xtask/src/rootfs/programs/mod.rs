@@ -35,6 +35,8 @@ pub struct Programs {
     pub bench: PathBuf,
     pub soak: PathBuf,
     pub fuzz: PathBuf,
+    /// Runs the kernel's own tests.
+    pub peers: PathBuf,
 }
 
 pub fn build(ctx: &Ctx) -> anyhow::Result<Programs> {
@@ -46,6 +48,7 @@ pub fn build(ctx: &Ctx) -> anyhow::Result<Programs> {
         bench: folder.join("evpoll-bench"),
         soak: folder.join("evpoll-soak"),
         fuzz: folder.join("evpoll-fuzz"),
+        peers: folder.join("evpoll-peers"),
     })
 }
 
