@@ -33,6 +33,7 @@ tests!("limits":
     watches_that_failed_do_not_count,
     watches_below_what_there_is,
     watches_under_a_race,
+    files_of_one_number,
     memory_of_watches_is_charged,
     memory_of_buffers_is_charged,
     memory_limit_holds,
@@ -94,6 +95,39 @@ fn give_up_capabilities() {
 
 fn pipes(n: usize) -> Vec<(Fd, Fd)> {
     (0..n).map(|_| pipe()).collect()
+}
+
+/// A number can be watched for the files that it had before, as long as duplicates keep them; for
+/// 64 of them.
+fn files_of_one_number() {
+    const MOST: usize = 64;
+    let q = Queue::new(256);
+    let (number, _w) = pipe();
+    let mut files = Vec::new();
+    let mut next = || {
+        let (r, w) = pipe();
+        // SAFETY: takes no pointer.
+        let got = sys(unsafe { libc::dup2(r.raw(), number.raw()) });
+        ok("dup2", got);
+        files.push((r, w));
+        q.try_ctl(EP_CTL_ADD, number.raw(), IN)
+    };
+    for _ in 0..MOST {
+        ok("ADD for one more file", next());
+    }
+    fails("a file too many", next(), libc::ENOSPC);
+    check_eq!("watches", watches(&q), MOST);
+    // One of them is closed.
+    drop(files.remove(0));
+    ok(
+        "ADD when there is room again",
+        q.try_ctl(EP_CTL_ADD, number.raw(), IN),
+    );
+    // Each of them still tells.
+    for (_, w) in &files {
+        put(w, b"x");
+        q.expect("a file of the number", &[entry(&number, IN, IN)]);
+    }
 }
 
 #[track_caller]

@@ -8,7 +8,7 @@ use crate::error::Fatal;
 use crate::files;
 use crate::progress::say;
 use anyhow::Context;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A fault: a patch on top of the series.
@@ -24,10 +24,11 @@ struct Mutant {
 
 pub fn main(ctx: &Ctx, args: cli::Mutants) -> anyhow::Result<u8> {
     let mutants = chosen(all(ctx)?, &args.names)?;
+    let this = std::env::current_exe()?;
     let mut rows = Vec::new();
     for mutant in mutants {
         say(&format!("xtask: mutant {}", mutant.name));
-        let verdict = attempt(ctx, &mutant)?;
+        let verdict = attempt(ctx, &this, &mutant)?;
         rows.push((mutant, verdict));
     }
     let survived = rows.iter().filter(|(_, how)| how.is_none()).count();
@@ -86,8 +87,8 @@ fn chosen(all: Vec<Mutant>, names: &[String]) -> anyhow::Result<Vec<Mutant>> {
 }
 
 /// Runs the test on a kernel with the fault. What it said when it failed; none if it passed.
-fn attempt(ctx: &Ctx, mutant: &Mutant) -> anyhow::Result<Option<Vec<String>>> {
-    let mut command = Command::new(std::env::current_exe()?);
+fn attempt(ctx: &Ctx, this: &Path, mutant: &Mutant) -> anyhow::Result<Option<Vec<String>>> {
+    let mut command = Command::new(this);
     command.args(["test", "--profile", &mutant.profile, &mutant.test]);
     command.arg("--mutation").arg(&mutant.path);
     command.arg("--jobs").arg(ctx.jobs.to_string());
