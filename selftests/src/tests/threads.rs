@@ -61,11 +61,48 @@ pub const TESTS: &[Test] = &[
     long("no_lost_event_tcp", || until_eagain(&Kind::Tcp)),
     long("no_lost_event_unix", || until_eagain(&Kind::Unix)),
     long("no_lost_wake_up", no_lost_wake_up),
+    test("threads", "mod_while_events_come", mod_while_events_come),
 ];
 
 /// How long the tests that have no work to finish go on.
 fn a_while() -> Duration {
     Duration::from_millis(1500)
+}
+
+/// MOD takes effect at once, also on what is queued, and on what comes at this very moment.
+fn mod_while_events_come() {
+    let q = Queue::new(8);
+    let (r, w) = pipe();
+    q.add(&r, IN);
+    let stop = AtomicBool::new(false);
+    let (mut rounds, mut events) = (0, 0);
+    thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(SeqCst) {
+                put(&w, b"x");
+                get(&r, 1);
+            }
+        });
+        let begun = Instant::now();
+        let mut wrong = None;
+        while begun.elapsed() < a_while() && wrong.is_none() {
+            for mask in [IN, 0, IN | PRI, PRI, IN | RDHUP] {
+                q.modify(&r, mask);
+                let got = q.wait(0);
+                let wanted = entry(&r, mask, IN);
+                let right = |e: &PollFd| mask & IN != 0 && *e == wanted;
+                events += got.len();
+                if !got.iter().all(right) {
+                    wrong = Some((mask, got));
+                }
+            }
+            rounds += 1;
+        }
+        stop.store(true, SeqCst);
+        check!(wrong.is_none(), "mask and what came of it: {wrong:?}");
+    });
+    println!("{events} events in {rounds} rounds");
+    check!(events > 0, "no event came");
 }
 
 /// Two threads wake each other, a byte at a time.

@@ -131,7 +131,8 @@ impl Sink for Live {
                     .unwrap_or_default();
                 self.step.note(format!("{}{of} {}", self.count, case.name));
                 if case.verdict == Verdict::Failed {
-                    self.failed.push(case.name);
+                    let said = [vec![case.name], case.said].concat();
+                    self.failed.push(said.join("\n    "));
                 }
             }
         }

@@ -153,9 +153,10 @@ fn audit(objects: &[Object], hot: &[(&str, &str)]) -> Outcome {
                     continue;
                 }
                 Target::Trap
-                    if object
-                        .bugs
-                        .contains(&(function.section.clone(), reference.at)) =>
+                    if function.symbol.starts_with(TRAMPOLINE)
+                        || object
+                            .bugs
+                            .contains(&(function.section.clone(), reference.at)) =>
                 {
                     continue
                 }
@@ -185,6 +186,10 @@ fn audit(objects: &[Object], hot: &[(&str, &str)]) -> Outcome {
         findings,
     }
 }
+
+/// How the trampolines of static calls (of tracepoints) begin. Behind the jump, which is patched,
+/// there is a trap that marks them as such (arch/x86/include/asm/static_call.h).
+const TRAMPOLINE: &str = "__SCT__";
 
 /// A symbol as its source spells it.
 fn readable(symbol: &str) -> String {
@@ -475,6 +480,21 @@ Relocation section '.rela__jump_table' at offset 0x8b20 contains 9 entries:
                 .any(|finding| finding.starts_with("x.o: hot+0x17: a trap")),
             "{findings:?}"
         );
+    }
+
+    #[test]
+    fn the_mark_of_a_trampoline_is_none() {
+        let marked = |symbol: &str| {
+            format!(
+                "Disassembly of section .static_call.text:\n\
+                 0000000000000000 <{symbol}>:\n       0:      \tjmp\t0x5 <{symbol}+0x5>\n\
+                 \t\t0000000000000001:  R_X86_64_PLT32\tother-0x4\n\
+                 \x20      5:      \tud1l\t%esp, %ecx\n"
+            )
+        };
+        let trampoline = "__SCT__tp_func_x";
+        assert!(found(&marked(trampoline), &[trampoline]).is_empty());
+        assert_eq!(found(&marked("plain"), &["plain"]).len(), 1);
     }
 
     #[test]
