@@ -3,6 +3,7 @@
 
 use crate::error::Fatal;
 use crate::files;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Where they are listed.
@@ -16,6 +17,8 @@ pub struct Entry {
     /// Without the space around it.
     pub text: String,
     pub reason: String,
+    /// It is a matter of luck whether it is reached.
+    by_chance: bool,
 }
 
 /// The entries.
@@ -29,7 +32,8 @@ impl Accepted {
         Accepted::parse(&files::read_text(path)?)
     }
 
-    /// `# a comment`, `[file]`, `= the reason of what follows`, and the lines' text.
+    /// `# a comment`, `[file]`, `= the reason of what follows`, or `~ the reason` if it may be
+    /// reached all the same, and the lines' text.
     fn parse(text: &str) -> anyhow::Result<Accepted> {
         let mut entries = Vec::new();
         let (mut file, mut reason) = (None, None);
@@ -44,12 +48,15 @@ impl Accepted {
                 file = Some(format!("fs/{name}"));
                 reason = None;
             } else if let Some(why) = line.strip_prefix("= ") {
-                reason = Some(why.to_owned());
-            } else if let (Some(file), Some(reason)) = (&file, &reason) {
+                reason = Some((why.to_owned(), false));
+            } else if let Some(why) = line.strip_prefix("~ ") {
+                reason = Some((why.to_owned(), true));
+            } else if let (Some(file), Some((reason, by_chance))) = (&file, &reason) {
                 entries.push(Entry {
                     file: file.clone(),
                     text: line.to_owned(),
                     reason: reason.clone(),
+                    by_chance: *by_chance,
                 });
             } else {
                 let number = number + 1;
@@ -73,9 +80,14 @@ impl Accepted {
         Some(self.entries.remove(at).reason)
     }
 
-    /// What nobody has taken.
-    pub fn left(&self) -> &[Entry] {
-        &self.entries
+    /// What nobody has taken, although it is not a matter of luck, or although there is no such
+    /// line in `there`: the file and the text of each.
+    pub fn stale(self, there: &BTreeSet<(String, String)>) -> Vec<Entry> {
+        let is_there = |entry: &Entry| there.contains(&(entry.file.clone(), entry.text.clone()));
+        let entries = self.entries.into_iter();
+        entries
+            .filter(|entry| !(entry.by_chance && is_there(entry)))
+            .collect()
     }
 }
 
@@ -104,8 +116,18 @@ return Err(EIO);
             assert_eq!(why.as_deref(), Some("Takes a file system that fails."));
         }
         assert_eq!(take("fs/evpoll/map.rs", "return Err(EIO);"), None);
-        assert_eq!(accepted.left().len(), 1);
-        assert_eq!(accepted.left()[0].text, "#ifdef CONFIG_NET");
+        let stale = accepted.stale(&BTreeSet::new());
+        assert_eq!(stale.len(), 1);
+        assert_eq!(stale[0].text, "#ifdef CONFIG_NET");
+    }
+
+    #[test]
+    fn what_is_reached_by_chance_may_be_reached() {
+        let text = "[fs/x.c]\n~ Who is first.\na();\ngone();\n= Never.\nb();\n";
+        let there = ["a();", "b();"].map(|line| ("fs/x.c".to_owned(), line.to_owned()));
+        let stale = Accepted::parse(text).unwrap().stale(&there.into());
+        let texts: Vec<&str> = stale.iter().map(|entry| entry.text.as_str()).collect();
+        assert_eq!(texts, ["gone();", "b();"]);
     }
 
     #[test]

@@ -43,6 +43,7 @@ impl Report {
             };
             sources.insert(name.clone(), source);
         }
+        let mut there = BTreeSet::new();
         for ((file, number), line) in lines {
             let Some(source) = sources.get_mut(file) else {
                 continue;
@@ -58,10 +59,11 @@ impl Report {
                 },
             };
             source.lines.insert(*number, line);
+            there.insert((file.clone(), text.trim().to_owned()));
         }
         Ok(Report {
             sources,
-            stale: accepted.left().to_vec(),
+            stale: accepted.stale(&there),
         })
     }
 
