@@ -184,9 +184,17 @@ fn many_at_once() {
     let q = Queue::new(400);
     let (stays, w) = pipe();
     q.add(&stays, IN);
+    // Far from what this process has open besides.
+    let above = |fd: Fd| {
+        // SAFETY: takes no pointer.
+        let got = sys(unsafe { libc::fcntl(fd.raw(), libc::F_DUPFD_CLOEXEC, 1000) });
+        Fd::new(ok("F_DUPFD", got))
+    };
+    need_files(2048);
     let many: Vec<c_int> = (0..200)
         .flat_map(|_| {
             let (r, w) = pipe();
+            let (r, w) = (above(r), above(w));
             q.add(&r, IN);
             put(&w, b"x");
             [r.leak(), w.leak()]
