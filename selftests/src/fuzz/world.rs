@@ -209,6 +209,10 @@ impl World {
         let entries = self.queues[i].wait();
         let side = self.queues[i].side;
         if self.cast == Cast::Both {
+            // What has come of itself since the last look: a packet, by way of another processor.
+            if !entries.is_empty() {
+                self.sample();
+            }
             self.oracle.took(side, &entries)?;
         }
         if side == Side::Test {
