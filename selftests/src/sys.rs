@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::os::raw::{c_int, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::abi::{Bits, Errno, Sys};
@@ -424,11 +425,19 @@ pub struct TempDir(pub String);
 impl TempDir {
     #[track_caller]
     pub fn new() -> Self {
-        let name = format!("evpoll-selftests-{}", std::process::id());
-        for dir in ["/tmp", "/dev/shm", "/run", "/"] {
-            let path = format!("{}/{name}", dir.trim_end_matches('/'));
-            if std::fs::create_dir(&path).is_ok() {
-                return TempDir(path);
+        // Several threads may want one; and processes that were killed have left theirs behind,
+        // of which one may have had the same number.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        const LEFT_BEHIND: usize = 1000;
+        for dir in ["/tmp", "/dev/shm", "/run", ""] {
+            for _ in 0..LEFT_BEHIND {
+                let n = NEXT.fetch_add(1, Ordering::Relaxed);
+                let path = format!("{dir}/evpoll-selftests-{}-{n}", std::process::id());
+                match std::fs::create_dir(&path) {
+                    Ok(()) => return TempDir(path),
+                    Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                    Err(_) => break,
+                }
             }
         }
         panic!("no directory to write to");
