@@ -3,12 +3,10 @@
 //! and the kernel's complaints with it. What `soak` and `fuzz` have in common.
 
 use crate::ctx::{Ctx, Profile};
-use crate::guest::{Boot, Input, Limits, Outcome, Root, Sink, Task};
+use crate::guest::{Boot, Input, Limits, Outcome, Task, Through};
 use crate::kernel::Kernel;
-use crate::progress::Step;
 use crate::qemu::{self, Acceleration};
 use crate::rootfs::Program;
-use std::io::Write;
 use std::time::Duration;
 
 /// A program, and what it is told.
@@ -40,17 +38,8 @@ impl GuestProgram<'_> {
         let boot = Boot {
             name: self.name,
             task: Task {
-                root: Root::Guest,
-                command,
-                environment: vec![
-                    ("PATH".into(), "/bin".into()),
-                    ("TMPDIR".into(), "/tmp".into()),
-                ],
-                folder: "/".into(),
-                terminal: None,
-                alive: 5,
-                hold: false,
                 leaks: true,
+                ..Task::of_program(command)
             },
             programs: self.programs,
             processors: 2,
@@ -62,12 +51,7 @@ impl GuestProgram<'_> {
             input: Input::Nothing,
             limits: limits(self.seconds, scale.into()),
         };
-        let mut sink = Through {
-            booting: Some(Step::start(format!(
-                "booting {} for {}",
-                kernel.release, self.name
-            ))),
-        };
+        let mut sink = Through::new(format!("booting {} for {}", kernel.release, self.name));
         boot.run(ctx, &mut sink)
     }
 }
@@ -102,29 +86,6 @@ fn limits(seconds: u64, scale: u64) -> Limits {
         // program that fails.
         total: Some(Duration::from_secs(seconds.saturating_mul(3)) + scaled(400)),
         alive: Some(scaled(20)),
-    }
-}
-
-/// The guest's output is xtask's own.
-struct Through {
-    booting: Option<Step>,
-}
-
-impl Sink for Through {
-    fn stdout(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(bytes)?;
-        stdout.flush()
-    }
-
-    fn stderr(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        std::io::stderr().write_all(bytes)
-    }
-
-    fn ready(&mut self) {
-        if let Some(step) = self.booting.take() {
-            step.done("");
-        }
     }
 }
 

@@ -6,8 +6,8 @@
 //! that was closed and reused, while a duplicate of the old descriptor keeps its watch alive, is
 //! another key.
 //!
-//! Pure: no kernel calls, no panics, and the caller allocates ([`Table::wants`],
-//! [`Table::replace`]). The caller serialises all calls.
+//! Pure: no kernel calls, no panics with as many watches as a queue may have, and the caller
+//! allocates ([`Table::wants`], [`Table::replace`]). The caller serialises all calls.
 
 use core::marker::PhantomData;
 

@@ -7,8 +7,8 @@
 //! those that watch it. So that the length of a chain is known from above, too, each queue counts
 //! the queues that it watches by their height, the length of the longest chain below them.
 //!
-//! Pure: no kernel calls, no allocation, no panics. The caller serialises all calls, for all
-//! queues together.
+//! Pure: no kernel calls, no allocation, no panics within the limits below. The caller serialises
+//! all calls, for all queues together.
 
 /// The most links of a chain, as in epoll: queue watches queue watches queue watches queue watches
 /// queue.

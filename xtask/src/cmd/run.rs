@@ -4,11 +4,10 @@
 use crate::cli;
 use crate::ctx::{existing_dir, Ctx, Profile};
 use crate::error::Fatal;
-use crate::guest::{self, Boot, Input, Limits, Root, Sink, Size, Task, COVERED};
-use crate::progress::Step;
+use crate::guest::{self, Boot, Input, Limits, Root, Size, Task, Through, COVERED};
 use crate::{files, kernel, packages, qemu};
 use anyhow::Context;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,9 +92,7 @@ pub fn main(ctx: &Ctx, args: cli::Run) -> anyhow::Result<u8> {
     if interactive {
         eprintln!("xtask: a shell in the guest; exit ends it, Ctrl-A x switches the machine off");
     }
-    let mut sink = Through {
-        booting: Some(Step::start(format!("booting {}", kernel.release))),
-    };
+    let mut sink = Through::new(format!("booting {}", kernel.release));
     let outcome = boot.run(ctx, &mut sink)?;
     drop(sink);
     if let Some(first) = outcome.reports.first().and_then(|report| report.first()) {
@@ -106,29 +103,6 @@ pub fn main(ctx: &Ctx, args: cli::Run) -> anyhow::Result<u8> {
         );
     }
     outcome.status(None)
-}
-
-/// The guest's output is xtask's own.
-struct Through {
-    booting: Option<Step>,
-}
-
-impl Sink for Through {
-    fn stdout(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(bytes)?;
-        stdout.flush()
-    }
-
-    fn stderr(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        std::io::stderr().write_all(bytes)
-    }
-
-    fn ready(&mut self) {
-        if let Some(step) = self.booting.take() {
-            step.done("");
-        }
-    }
 }
 
 /// No limit on what the command does, but the guest has to come up and stay alive.

@@ -7,6 +7,7 @@ mod session;
 mod signals;
 mod task;
 mod terminal;
+mod through;
 mod watch;
 mod wires;
 
@@ -14,6 +15,7 @@ pub use end::{End, Outcome};
 pub use session::{Limits, Sink};
 pub use task::{quote, Root, Size, Task, COVERED};
 pub use terminal::{in_background, size as terminal_size};
+pub use through::Through;
 pub use wires::Input;
 
 use crate::ctx::{Ctx, Profile};

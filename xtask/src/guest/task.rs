@@ -45,6 +45,23 @@ pub struct Task {
 }
 
 impl Task {
+    /// A program of the boot archive, and its arguments: with pipes, a watchdog, and no look for
+    /// leaks.
+    pub fn of_program(command: Vec<String>) -> Task {
+        let environment = [("PATH", "/bin"), ("HOME", "/root"), ("TMPDIR", "/tmp")];
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Task {
+            root: Root::Guest,
+            command,
+            environment: environment.map(own).to_vec(),
+            folder: "/".into(),
+            terminal: None,
+            alive: 5,
+            hold: false,
+            leaks: false,
+        }
+    }
+
     /// `/evpoll/settings`. Without `ports`, everything is on the console.
     pub fn settings(&self, ports: bool) -> String {
         let word = |flag| if flag { "yes" } else { "no" };

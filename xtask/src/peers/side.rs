@@ -6,7 +6,7 @@ use super::transcript::{Results, Transcript};
 use crate::ctx::{Ctx, Profile};
 use crate::error::Fatal;
 use crate::files;
-use crate::guest::{Boot, End, Input, Limits, Outcome, Root, Sink, Task};
+use crate::guest::{Boot, End, Input, Limits, Outcome, Sink, Task};
 use crate::kernel::Kernel;
 use crate::progress::Step;
 use crate::qemu;
@@ -181,20 +181,7 @@ fn task(side: Side, times: u32) -> Task {
         command.push("--watch".into());
     }
     command.push(format!("/evpoll/{PLAN}"));
-    Task {
-        root: Root::Guest,
-        command,
-        environment: vec![
-            ("PATH".into(), "/bin".into()),
-            ("HOME".into(), "/root".into()),
-            ("TMPDIR".into(), "/tmp".into()),
-        ],
-        folder: "/".into(),
-        terminal: None,
-        alive: 5,
-        hold: false,
-        leaks: false,
-    }
+    Task::of_program(command)
 }
 
 /// As the runner reads it.

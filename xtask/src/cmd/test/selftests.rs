@@ -4,7 +4,7 @@
 
 use super::report::{Open, Report};
 use crate::ctx::{Ctx, Profile};
-use crate::guest::{Boot, End, Input, Limits, Outcome, Root, Sink, Task};
+use crate::guest::{Boot, End, Input, Limits, Outcome, Sink, Task};
 use crate::guest_program::scale;
 use crate::kernel::Kernel;
 use crate::ktap::{Case, Line, Parser, Verdict};
@@ -58,18 +58,8 @@ pub fn boot<'a>(
     Boot {
         name: "test",
         task: Task {
-            root: Root::Guest,
-            command,
-            environment: vec![
-                ("PATH".into(), "/bin".into()),
-                ("HOME".into(), "/root".into()),
-                ("TMPDIR".into(), "/tmp".into()),
-            ],
-            folder: "/".into(),
-            terminal: None,
-            alive: 5,
-            hold: false,
             leaks: true,
+            ..Task::of_program(command)
         },
         programs: set.programs.clone(),
         processors: 2,
