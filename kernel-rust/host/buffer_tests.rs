@@ -58,6 +58,10 @@ impl Storage for Memory {
     fn store(&mut self, half: usize, index: u32, entry: Entry) {
         self.halves[half][index as usize] = entry;
     }
+
+    fn add(&mut self, half: usize, index: u32, revents: u16) {
+        self.halves[half][index as usize].revents |= revents;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -197,9 +201,9 @@ impl Pair {
     /// What `Queue::make_room` does.
     fn make_room(&mut self) {
         let pages = (self.watches.len() as u32 + 1).div_ceil(PAGE);
-        let wanted = self.watches.iter().flatten().count() as u32 + 1;
+        let watches = self.watches.iter().flatten().count() as u32;
         let mut squeezed = 0;
-        while self.buffer.overfull(wanted, self.memory.capacity()) {
+        while self.buffer.room(watches, self.memory.capacity()) == 0 {
             if self.memory.capacity() >= pages * PAGE || self.buffer.holes() >= PAGE {
                 while !self.squeeze(3) {}
                 // The first may be the end of one that was begun before there were these holes.
@@ -228,13 +232,9 @@ impl Pair {
             return;
         };
         self.memory.looks.set(0);
-        let posted = self.buffer.post(
-            &mut self.memory,
-            &mut own.slot,
-            fd_of(watch),
-            own.events,
-            revents,
-        );
+        let posted = self
+            .buffer
+            .post(&mut self.memory, &mut own.slot, fd_of(watch), revents);
         assert!(self.memory.looks.get() <= 1, "all cost the same");
         let expected = match self.model.iter_mut().find(|(w, _)| *w == watch) {
             Some((_, bits)) => {
@@ -256,7 +256,7 @@ impl Pair {
     fn add(&mut self, watch: usize, events: u16) {
         if self.watches[watch].is_none() {
             self.make_room();
-            let slot = Slot::default();
+            let slot = Slot::new(events);
             self.watches[watch] = Some(Watch { slot, events });
         }
     }
@@ -281,8 +281,10 @@ impl Pair {
         let mask = events | ALWAYS;
         let left = self.watches[watch].as_mut().map(|own| {
             own.events = events;
-            self.buffer
-                .narrow(&mut self.memory, &mut own.slot, events, mask)
+            let slot = &mut own.slot;
+            let left = self.buffer.narrow(&mut self.memory, slot, events, mask);
+            assert_eq!(slot.events(), events);
+            left
         });
         for (w, bits) in &mut self.model {
             if *w == watch {

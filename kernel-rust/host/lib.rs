@@ -12,6 +12,9 @@ mod interest;
 #[cfg(test)]
 #[path = "../fs/evpoll/nesting.rs"]
 mod nesting;
+#[cfg(test)]
+#[path = "../fs/evpoll/pool.rs"]
+mod pool;
 
 #[cfg(test)]
 mod buffer_tests;
@@ -19,6 +22,8 @@ mod buffer_tests;
 mod interest_tests;
 #[cfg(test)]
 mod nesting_tests;
+#[cfg(test)]
+mod pool_tests;
 #[cfg(test)]
 mod random;
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    const HOLE: Entry = Entry {
+    pub(crate) const HOLE: Entry = Entry {
         fd: -1,
         events: 0,
         revents: 0,
@@ -52,20 +52,25 @@ impl Entry {
 /// Memory for the entries.
 ///
 /// Both halves have room for as many entries as there are watches and holes together: see
-/// [`DoubleBuffer::overfull`].
+/// [`DoubleBuffer::room`].
 pub(crate) trait Storage {
     /// Reads an entry.
     fn load(&self, half: usize, index: u32) -> Entry;
 
     /// Writes an entry.
     fn store(&mut self, half: usize, index: u32, entry: Entry);
+
+    /// Adds to the events of an entry.
+    fn add(&mut self, half: usize, index: u32, revents: u16);
 }
 
-/// What a watch remembers of its entry.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a watch asks for, and remembers of its entry.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
+    /// 0: it has not had an entry, or that was taken back.
     seq: u64,
     index: u32,
+    events: u16,
 }
 
 /// What became of an event.
@@ -141,13 +146,10 @@ impl DoubleBuffer {
         storage: &mut S,
         slot: &mut Slot,
         fd: i32,
-        events: u16,
         revents: u16,
     ) -> Posted {
         if slot.seq == self.seq {
-            let mut entry = storage.load(self.filling, slot.index);
-            entry.revents |= revents;
-            storage.store(self.filling, slot.index, entry);
+            storage.add(self.filling, slot.index, revents);
             return Posted::Coalesced;
         }
 
@@ -159,7 +161,7 @@ impl DoubleBuffer {
             index,
             Entry {
                 fd,
-                events,
+                events: slot.events,
                 revents,
             },
         );
@@ -215,6 +217,7 @@ impl DoubleBuffer {
         events: u16,
         mask: u16,
     ) -> bool {
+        slot.events = events;
         if slot.seq != self.seq {
             return false;
         }
@@ -246,9 +249,10 @@ impl DoubleBuffer {
         out
     }
 
-    /// Whether `watches` watches could need more than `capacity` entries, because of the holes.
-    pub(crate) fn overfull(&self, watches: u32, capacity: u32) -> bool {
-        watches.saturating_add(self.holes) > capacity
+    /// The number of further watches or holes that `capacity` entries are enough for, beside
+    /// `watches` watches and the holes that there are.
+    pub(crate) fn room(&self, watches: u32, capacity: u32) -> u32 {
+        capacity.saturating_sub(watches.saturating_add(self.holes))
     }
 
     /// Squeezes holes out of the half that is being filled, `limit` entries at a time, so that the
@@ -292,6 +296,25 @@ impl DoubleBuffer {
 }
 
 impl Slot {
+    /// Creates that of a watch that asks for `events`, and has had none.
+    pub(crate) const fn new(events: u16) -> Self {
+        Self {
+            seq: 0,
+            index: 0,
+            events,
+        }
+    }
+
+    /// The events that are asked for, as they were asked for.
+    pub(crate) fn events(&self) -> u16 {
+        self.events
+    }
+
+    /// Whether there is certainly no event pending, in any buffer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.seq == 0
+    }
+
     /// Whether the slot names entry `index` of the half that `buffer` is filling.
     pub(crate) fn is_at(&self, buffer: &DoubleBuffer, index: u32) -> bool {
         self.seq == buffer.seq && self.index == index

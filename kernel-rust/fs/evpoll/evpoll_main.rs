@@ -13,19 +13,19 @@
 //! - [`watch`]: a watched descriptor, and what its producers call;
 //! - [`map`]: the memory of the events and its mapping into processes;
 //! - [`nested`]: which queues watch which;
-//! - [`buffer`], [`interest`], [`nesting`]: the state machines of the double buffer, of the
-//!   interest table and of queues in queues, which make no kernel calls and are also compiled and
-//!   tested outside of the kernel;
+//! - [`buffer`], [`interest`], [`nesting`], [`pool`]: the state machines of the double buffer, of
+//!   the interest table, of queues in queues and of the memory of watches, which make no kernel
+//!   calls and are also compiled and tested outside of the kernel;
 //! - [`trace`]: the tracepoints.
 //!
 //! # Locking
 //!
 //! From the outside in:
 //!
-//! - `Queue::ctl`, a mutex: the interest table. Whoever adds, changes or removes a watch holds it
-//!   throughout, and it makes sure of who frees a watch: the one who takes it out of the table.
-//!   User memory is never touched with it held, as pipes hold `pipe->mutex`, which is taken below
-//!   it, while they fault.
+//! - `Queue::ctl`, a mutex: the interest table and the memory of the watches. Whoever adds, changes
+//!   or removes a watch holds it throughout, and it makes sure of who frees a watch: the one who
+//!   takes it out of the table. User memory is never touched with it held, as pipes hold
+//!   `pipe->mutex`, which is taken below it, while they fault.
 //! - `NESTING`, a mutex, one for all queues: who watches whom among queues. Taken when a queue is
 //!   added to another or removed.
 //! - `Queue::memory`, a mutex: the pages and the list of mappings. Also taken below `mmap_lock`, by
@@ -41,14 +41,14 @@
 //!
 //! # Lifetimes
 //!
-//! - The queue is reference counted: by its file, by the file of its pages (which is what a
-//!   mapping refers to), and by each of its watches.
-//! - A queue that is watched by another has a list of callbacks (`Queue::watchers`), like any
-//!   source of events. It is freed with the queue: whoever follows it has a reference to the queue,
-//!   or is called by a watch of it, which has.
-//! - `release` of the queue's file breaks the circle: it frees all watches, unmaps what
-//!   evpoll itself has mapped and drops the file of the pages. What may be left then is a buffer
-//!   that a program mapped by itself.
+//! - The queue is reference counted: by its file, and by the file of its pages (which is what a
+//!   mapping refers to). Watches have none: `release` of the queue's file frees all watches before
+//!   it gives up its reference. So who has a watch, in the table with `ctl` held or on the list of
+//!   its file with that locked, has the queue.
+//! - A queue has a list of callbacks (`Queue::watchers`), like any source of events. Whoever
+//!   follows it has a reference to the queue, or is called by a watch of it.
+//! - `release` of the queue's file then unmaps what evpoll itself has mapped and drops the file of
+//!   the pages. What may be left then is a buffer that a program mapped by itself.
 //! - A watch does not keep the watched file alive. It is freed by whoever takes it out of the
 //!   table: `EP_CTL_DEL`, the last close of the watched file, or the release of the queue.
 //!
@@ -67,16 +67,18 @@
 //!
 //! # No lost events
 //!
-//! A watch is on the list before `->poll()` is called, at `EP_CTL_ADD` and `EP_CTL_MOD`, whatever
-//! is done with the answer. What happened before is in the answer, what happens after is an event
-//! (ORDERING in `fs/fcblist.c`). A wait flips the halves under the same lock that an event is
-//! written under, so each event is in one half or the other.
+//! A watch is on the list before `->poll()` is called, at `EP_CTL_ADD` and `EP_CTL_MOD`: what
+//! happened before is in the answer, what happens after is an event (ORDERING in `fs/fcblist.c`).
+//! It is called whatever is done with the answer, but for sources that tell of everything without
+//! having been asked. A wait flips the halves under the same lock that an event is written under,
+//! so each event is in one half or the other.
 
 mod buffer;
 mod interest;
 mod map;
 mod nested;
 mod nesting;
+mod pool;
 mod queue;
 mod requests;
 mod trace;

@@ -26,6 +26,16 @@ pub(crate) trait Keyed: Copy {
     fn key(&self) -> Key;
 }
 
+/// What [`Table::probe`] has seen.
+pub(crate) struct Probe<P> {
+    /// The element, if it is there.
+    pub(crate) found: Option<P>,
+    /// If it is not: the elements of the same descriptor number, whatever their files.
+    pub(crate) files: usize,
+    /// Where it is or would be.
+    place: usize,
+}
+
 /// The table. `S` is a slice of places, as many as a power of two, or none.
 ///
 /// # Invariants
@@ -36,6 +46,10 @@ pub(crate) trait Keyed: Copy {
 pub(crate) struct Table<P, S> {
     places: S,
     len: usize,
+    /// There are no more elements than this.
+    limit: usize,
+    /// 64 less the number of bits of a place.
+    shift: u32,
     seed: u64,
     _element: PhantomData<P>,
 }
@@ -45,6 +59,8 @@ impl<P: Keyed, S: AsRef<[Option<P>]> + AsMut<[Option<P>]>> Table<P, S> {
     /// descriptors that all want the same place.
     pub(crate) fn new(places: S, seed: u64) -> Self {
         Self {
+            shift: Self::shift_of(&places),
+            limit: Self::limit_of(places.as_ref().len()),
             places,
             len: 0,
             seed,
@@ -53,27 +69,37 @@ impl<P: Keyed, S: AsRef<[Option<P>]> + AsMut<[Option<P>]>> Table<P, S> {
     }
 
     /// The number of elements.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The number of places that the table wants before the next insertion, if it has too few.
-    pub(crate) fn wants(&self) -> Option<usize> {
-        let places = self.places.as_ref().len();
-        if self.len < places - places / 4 {
-            None
-        } else {
-            Some(if places == 0 {
-                8
-            } else {
-                places.saturating_mul(2)
-            })
+    /// Whether there have to be more places before the next insertion.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.len >= self.limit
+    }
+
+    /// The number of places that the table wants for `elements` elements, or for one more than it
+    /// has.
+    pub(crate) fn wants(&self, elements: usize) -> usize {
+        let mut places = self.places.as_ref().len().max(8);
+        while Self::limit_of(places) < elements || Self::limit_of(places) <= self.len {
+            places = places.saturating_mul(2);
         }
+        places
+    }
+
+    /// How many of so many places may be taken.
+    fn limit_of(places: usize) -> usize {
+        places - places / 4
     }
 
     /// Moves all elements to `places`, of which there must be as many as the table
     /// [wants](Self::wants), all free. Returns the old ones.
     pub(crate) fn replace(&mut self, places: S) -> S {
+        self.shift = Self::shift_of(&places);
+        self.limit = Self::limit_of(places.as_ref().len());
         let old = core::mem::replace(&mut self.places, places);
         for element in old.as_ref().iter().flatten() {
             self.place(*element);
@@ -83,13 +109,34 @@ impl<P: Keyed, S: AsRef<[Option<P>]> + AsMut<[Option<P>]>> Table<P, S> {
 
     /// Finds an element.
     pub(crate) fn find(&self, key: Key) -> Option<P> {
-        let index = self.index_of(key)?;
-        self.at(index)
+        self.probe(key).found
+    }
+
+    /// Looks for an element, and for where it would be.
+    #[inline]
+    pub(crate) fn probe(&self, key: Key) -> Probe<P> {
+        let mut probe = Probe {
+            found: None,
+            files: 0,
+            place: self.home(key.fd),
+        };
+        while let Some(element) = self.at(probe.place) {
+            let there = element.key();
+            if there == key {
+                probe.found = Some(element);
+                break;
+            }
+            if there.fd == key.fd {
+                probe.files = probe.files.wrapping_add(1);
+            }
+            probe.place = self.next(probe.place);
+        }
+        probe
     }
 
     /// Finds an element of the descriptor number `fd`, whatever its file, for which `f` holds.
     pub(crate) fn find_fd(&self, fd: i32, mut f: impl FnMut(P) -> bool) -> Option<P> {
-        let mut index = self.home(fd)?;
+        let mut index = self.home(fd);
         while let Some(element) = self.at(index) {
             if element.key().fd == fd && f(element) {
                 return Some(element);
@@ -99,32 +146,30 @@ impl<P: Keyed, S: AsRef<[Option<P>]> + AsMut<[Option<P>]>> Table<P, S> {
         None
     }
 
-    /// Counts the elements of the descriptor number `fd`, whatever their files.
-    pub(crate) fn count_fd(&self, fd: i32) -> usize {
-        let mut count = 0;
-        self.find_fd(fd, |_| {
-            count += 1;
-            false
-        });
-        count
-    }
-
-    /// Inserts an element whose key is not there yet, into a table that
-    /// [wants](Self::wants) no more places.
-    pub(crate) fn insert(&mut self, element: P) {
-        self.place(element);
-        self.len += 1;
+    /// Inserts an element whose key was not [found](Probe::found), into a table that is not
+    /// [full](Self::is_full) and is still as it was probed.
+    #[inline]
+    pub(crate) fn insert(&mut self, probe: &Probe<P>, element: P) {
+        self.set(probe.place, Some(element));
+        self.len = self.len.wrapping_add(1);
     }
 
     /// Removes an element.
+    #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Option<P> {
-        let mut hole = self.index_of(key)?;
-        let found = self.at(hole);
+        let Probe {
+            found: Some(found),
+            place: mut hole,
+            ..
+        } = self.probe(key)
+        else {
+            return None;
+        };
 
         // Close the gap: move up what would not be found across it.
         let mut index = self.next(hole);
         while let Some(element) = self.at(index) {
-            let home = self.home(element.key().fd)?;
+            let home = self.home(element.key().fd);
             if self.distance(home, index) >= self.distance(hole, index) {
                 self.set(hole, Some(element));
                 hole = index;
@@ -132,8 +177,8 @@ impl<P: Keyed, S: AsRef<[Option<P>]> + AsMut<[Option<P>]>> Table<P, S> {
             index = self.next(index);
         }
         self.set(hole, None);
-        self.len -= 1;
-        found
+        self.len = self.len.wrapping_sub(1);
+        Some(found)
     }
 
     /// The first element at or after place `from`, with the place after it. To visit all, start
@@ -147,54 +192,53 @@ impl<P: Keyed, S: AsRef<[Option<P>]> + AsMut<[Option<P>]>> Table<P, S> {
         Some((element, from + offset + 1))
     }
 
+    #[inline]
     fn mask(&self) -> usize {
         self.places.as_ref().len().wrapping_sub(1)
     }
 
-    /// Where an element of `fd` belongs: the finaliser of MurmurHash3 (Appleby, public domain).
-    fn home(&self, fd: i32) -> Option<usize> {
-        let bits = self.places.as_ref().len().checked_ilog2()?;
-        let mut hash = u64::from(fd as u32) ^ self.seed;
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        Some(hash.checked_shr(64 - bits).unwrap_or(0) as usize)
+    fn shift_of(places: &S) -> u32 {
+        // Without places, nothing is looked for in any.
+        64 - places.as_ref().len().checked_ilog2().unwrap_or(1)
     }
 
+    /// Where an element of `fd` belongs: the upper bits of what is the finaliser of MurmurHash3
+    /// (Appleby, public domain), but for its first and last step. Those only mix bits of the seed
+    /// with each other, and into the lower ones.
+    #[inline]
+    fn home(&self, fd: i32) -> usize {
+        let mut hash = (u64::from(fd as u32) ^ self.seed).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        hash.wrapping_shr(self.shift) as usize
+    }
+
+    #[inline]
     fn next(&self, index: usize) -> usize {
         index.wrapping_add(1) & self.mask()
     }
 
+    #[inline]
     fn distance(&self, from: usize, to: usize) -> usize {
         to.wrapping_sub(from) & self.mask()
     }
 
+    #[inline]
     fn at(&self, index: usize) -> Option<P> {
         self.places.as_ref().get(index).copied().flatten()
     }
 
+    #[inline]
     fn set(&mut self, index: usize, element: Option<P>) {
         if let Some(place) = self.places.as_mut().get_mut(index) {
             *place = element;
         }
     }
 
-    fn index_of(&self, key: Key) -> Option<usize> {
-        let mut index = self.home(key.fd)?;
-        while let Some(element) = self.at(index) {
-            if element.key() == key {
-                return Some(index);
-            }
+    fn place(&mut self, element: P) {
+        let mut index = self.home(element.key().fd);
+        while self.at(index).is_some() {
             index = self.next(index);
         }
-        None
-    }
-
-    fn place(&mut self, element: P) {
-        if let Some(mut index) = self.home(element.key().fd) {
-            while self.at(index).is_some() {
-                index = self.next(index);
-            }
-            self.set(index, Some(element));
-        }
+        self.set(index, Some(element));
     }
 }

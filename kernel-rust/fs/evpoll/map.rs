@@ -18,11 +18,13 @@ use crate::{
         Entry,
         Storage, //
     },
+    pool::Pages,
     queue::{
         Queue,
         QueueFile, //
     },
 };
+use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::to_result,
@@ -88,36 +90,47 @@ impl Directory {
     }
 
     #[inline]
-    fn entry(&self, half: usize, index: u32) -> Option<*mut u64> {
+    fn entry(&self, half: usize, index: u32) -> Option<*mut Entry> {
         let pair = self.pairs.get((index / ENTRIES_PER_PAGE) as usize)?;
-        let page = *pair.get(half)?;
+        let page = pair[half & 1];
         if page == 0 {
             return None;
         }
-        Some((page as *mut u64).wrapping_add((index % ENTRIES_PER_PAGE) as usize))
+        Some((page as *mut Entry).wrapping_add((index % ENTRIES_PER_PAGE) as usize))
     }
 }
 
 impl Storage for Directory {
     #[inline]
     fn load(&self, half: usize, index: u32) -> Entry {
-        let raw = match self.entry(half, index) {
+        match self.entry(half, index) {
             // SAFETY: An address within a page that the directory owns. User space can only read.
             Some(entry) => unsafe { entry.read_volatile() },
-            None => 0,
-        };
-        // SAFETY: Any 8 bytes are an `Entry`.
-        unsafe { core::mem::transmute::<u64, Entry>(raw) }
+            None => Entry::HOLE,
+        }
     }
 
     #[inline]
     fn store(&mut self, half: usize, index: u32, entry: Entry) {
         if let Some(place) = self.entry(half, index) {
-            // SAFETY: An `Entry` is 8 bytes without padding.
-            let raw = unsafe { core::mem::transmute::<Entry, u64>(entry) };
             // SAFETY: An address within a page that the directory owns. User space may read it at
-            // any time, so it is not written through a reference; as a whole, where that can be.
-            unsafe { place.write_volatile(raw) };
+            // any time, so it is not written through a reference.
+            unsafe {
+                (&raw mut (*place).fd).write_volatile(entry.fd);
+                (&raw mut (*place).events).write_volatile(entry.events);
+                (&raw mut (*place).revents).write_volatile(entry.revents);
+            }
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, half: usize, index: u32, revents: u16) {
+        if let Some(place) = self.entry(half, index) {
+            // SAFETY: As in `store`.
+            unsafe {
+                let place = &raw mut (*place).revents;
+                place.write_volatile(place.read_volatile() | revents);
+            }
         }
     }
 }
@@ -130,11 +143,12 @@ impl Drop for Directory {
     }
 }
 
-fn alloc_page() -> Result<usize> {
+/// Allocates a page; `flags` beside `GFP_KERNEL_ACCOUNT`. Process context, may sleep.
+fn alloc_page(flags: bindings::gfp_t) -> Result<usize> {
     // SAFETY: May be called where it may sleep.
     let page = unsafe {
         bindings::get_free_pages_noprof(
-            bindings::GFP_KERNEL_ACCOUNT | bindings::__GFP_ZERO,
+            bindings::GFP_KERNEL_ACCOUNT | flags,
             0, // Order.
         )
     };
@@ -142,6 +156,22 @@ fn alloc_page() -> Result<usize> {
         Err(ENOMEM)
     } else {
         Ok(page)
+    }
+}
+
+/// Pages for a [`Pool`](crate::pool::Pool).
+pub(crate) struct KernelPages;
+
+// SAFETY: These are pages, of the page allocator.
+unsafe impl Pages for KernelPages {
+    const SIZE: usize = PAGE_SIZE;
+
+    fn alloc() -> Option<NonNull<u8>> {
+        NonNull::new(alloc_page(0).ok()? as *mut u8)
+    }
+
+    unsafe fn free(page: NonNull<u8>) {
+        free_page(page.as_ptr() as usize);
     }
 }
 
@@ -200,7 +230,8 @@ impl Memory {
 #[derive(Clone, Copy)]
 pub(crate) struct LastMapping {
     mm: *mut bindings::mm_struct,
-    start: usize,
+    /// Where each half is.
+    halves: [usize; 2],
 }
 
 // SAFETY: `mm` is only compared.
@@ -209,13 +240,19 @@ unsafe impl Send for LastMapping {}
 impl LastMapping {
     pub(crate) const NONE: Self = Self {
         mm: core::ptr::null_mut(),
-        start: 0,
+        halves: [0; 2],
     };
 
-    /// Where the queue is mapped in the current process, if that is known.
+    /// Whether it is one of the current process.
     #[inline]
-    pub(crate) fn start(&self) -> Option<usize> {
-        (self.mm == current_mm()).then_some(self.start)
+    pub(crate) fn is_here(&self) -> bool {
+        self.mm == current_mm()
+    }
+
+    /// The address of a half, if it is one of the current process.
+    #[inline]
+    pub(crate) fn address(&self, half: usize) -> Option<usize> {
+        self.is_here().then(|| self.halves[half & 1])
     }
 }
 
@@ -273,8 +310,10 @@ impl Queue {
             let len = (page + 1).max(2 * pairs).min(self.pages() as usize);
             larger.resize(len, [0; 2], GFP_KERNEL_ACCOUNT)?;
         }
-        let first = alloc_page()?;
-        let pair = [first, alloc_page().inspect_err(|_| free_page(first))?];
+        // User space can read all of it.
+        let zeroed = || alloc_page(bindings::__GFP_ZERO);
+        let first = zeroed()?;
+        let pair = [first, zeroed().inspect_err(|_| free_page(first))?];
 
         let mut state = self.state.lock();
         let directory = &mut state.directory;
@@ -314,7 +353,9 @@ impl Queue {
             let file = {
                 let memory = self.memory.lock();
                 if let Some(start) = memory.start_in(mm) {
-                    self.state.lock().mapping = LastMapping { mm, start };
+                    // The size is what it is as long as there is a mapping.
+                    let halves = [start, start.wrapping_add(self.half_size())];
+                    self.state.lock().mapping = LastMapping { mm, halves };
                     return Ok(());
                 }
                 // No room, so nothing to map. It cannot be given up once there is a mapping.
@@ -349,7 +390,7 @@ impl Queue {
 
     /// Whether the current process has a mapping. Process context, may sleep.
     pub(crate) fn is_mapped_here(&self) -> bool {
-        if self.state.lock().mapping.start().is_some() {
+        if self.state.lock().mapping.is_here() {
             return true;
         }
         self.memory.lock().start_in(current_mm()).is_some()
@@ -434,7 +475,7 @@ impl Queue {
         let mut memory = self.memory.lock();
         memory.mappings.remove(&(mm as usize, start));
         let mut state = self.state.lock();
-        if state.mapping.mm == mm && state.mapping.start == start {
+        if state.mapping.mm == mm && state.mapping.halves[0] == start {
             state.mapping = LastMapping::NONE;
         }
     }

@@ -5,10 +5,12 @@
 use crate::{
     buffer::{
         DoubleBuffer,
+        HandOut,
         SqueezeOut, //
     },
     interest::{
         Key,
+        Probe,
         Table, //
     },
     map::{
@@ -26,7 +28,8 @@ use crate::{
         interest,
         key_of,
         Watch,
-        WatchRef, //
+        WatchRef,
+        Watches, //
     },
 };
 use core::ptr::NonNull;
@@ -143,6 +146,47 @@ impl AsMut<[Option<WatchRef>]> for Places {
 
 type Interest = Table<WatchRef, Places>;
 
+/// What `Queue::ctl` protects.
+pub(crate) struct Ctl {
+    table: Interest,
+    watches: Watches,
+    /// There is an entry for so many more watches or holes: see `Queue::make_room`.
+    room: u32,
+    /// There may be so many more watches soon.
+    pub(crate) to_come: usize,
+}
+
+impl Ctl {
+    fn new() -> Self {
+        Self {
+            table: Self::no_watches(),
+            watches: Watches::new(),
+            room: 0,
+            to_come: 0,
+        }
+    }
+
+    fn no_watches() -> Interest {
+        // SAFETY: There are no requirements.
+        Table::new(Places(KVVec::new()), unsafe { bindings::get_random_u64() })
+    }
+
+    /// Makes the table larger; at once for all that are to come, but no more than `most`.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, most: u32) -> Result {
+        let watches = self
+            .table
+            .len()
+            .saturating_add(self.to_come)
+            .min(most as usize);
+        let places = self.table.wants(watches);
+        let places = KVVec::from_elem(None, places, GFP_KERNEL_ACCOUNT)?;
+        drop(self.table.replace(Places(places)));
+        Ok(())
+    }
+}
+
 /// The user whose watches are counted: the one who created the queue.
 ///
 /// # Invariants
@@ -209,7 +253,7 @@ pub(crate) struct Queue {
     pub(crate) state: WaitLock<State>,
     /// The watches.
     #[pin]
-    ctl: Mutex<Interest>,
+    pub(crate) ctl: Mutex<Ctl>,
     /// The pages and mappings.
     #[pin]
     pub(crate) memory: Mutex<Memory>,
@@ -219,6 +263,7 @@ pub(crate) struct Queue {
     /// holds one of them, or knows of a mapping. Others get what it was a moment ago.
     maxfds: Atomic<u32>,
     /// The queues that watch this one, to tell them, ...
+    #[pin]
     pub(crate) watchers: Source,
     /// ... and to know of cycles before there are any.
     pub(crate) nested: nested::Locked,
@@ -286,9 +331,9 @@ unsafe impl AnonFile for QueueFile {
         seq_print!(m, "events:\t{}\n", count.events);
         seq_print!(m, "coalesced:\t{}\n", count.coalesced);
         seq_print!(m, "spurious:\t{}\n", count.spurious);
-        let table = queue.ctl.lock();
+        let ctl = queue.ctl.lock();
         let mut place = 0;
-        while let Some((watch, next)) = table.next_from(place) {
+        while let Some((watch, next)) = ctl.table.next_from(place) {
             if m.has_overflowed() {
                 break;
             }
@@ -339,31 +384,44 @@ pub(crate) unsafe fn init() -> Result {
 /// The operations of `evpoll_ctl(2)`, and (`Set`) of `write(2)`: add or modify, whichever it takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
-    Add { test: bool },
+    Add,
     Del,
-    Mod { test: bool },
+    Mod,
+    AddAndTest,
+    ModAndTest,
     Set,
+}
+
+impl Op {
+    /// Whether an event is queued for what is true already.
+    #[inline]
+    fn tests(self) -> bool {
+        matches!(self, Op::AddAndTest | Op::ModAndTest)
+    }
 }
 
 impl TryFrom<c_int> for Op {
     type Error = Error;
 
+    #[inline]
     fn try_from(op: c_int) -> Result<Self> {
         Ok(match op as u32 {
-            bindings::EP_CTL_ADD => Op::Add { test: false },
+            bindings::EP_CTL_ADD => Op::Add,
             bindings::EP_CTL_DEL => Op::Del,
-            bindings::EP_CTL_MOD => Op::Mod { test: false },
-            bindings::EP_CTL_ADD_AND_TEST => Op::Add { test: true },
-            bindings::EP_CTL_MOD_AND_TEST => Op::Mod { test: true },
+            bindings::EP_CTL_MOD => Op::Mod,
+            bindings::EP_CTL_ADD_AND_TEST => Op::AddAndTest,
+            bindings::EP_CTL_MOD_AND_TEST => Op::ModAndTest,
             _ => return Err(EINVAL),
         })
     }
 }
 
 /// `evpoll_ctl(2)`.
+#[inline]
 pub(crate) fn ctl(queue_file: &File, op: Op, file: &File, fd: i32, events: u32) -> Result {
     let queue = anon_inode::data_of::<QueueFile>(queue_file).ok_or(EINVAL)?;
-    Queue::change(queue, op, file, fd, events)
+    let mut ctl = queue.ctl.lock();
+    Queue::change(queue, &mut ctl, op, file, fd, events)
 }
 
 impl Queue {
@@ -377,10 +435,10 @@ impl Queue {
                 squeezing: false,
                 count: Counters::default(),
             }, "evpoll::state"),
-            ctl <- new_mutex!(Queue::no_watches(), "evpoll::ctl"),
+            ctl <- new_mutex!(Ctl::new(), "evpoll::ctl"),
             memory <- new_mutex!(Memory::new(), "evpoll::memory"),
             maxfds: Atomic::new(maxfds),
-            watchers: Source::new(),
+            watchers <- Source::new(),
             nested: Nested::new(),
             user,
             _hooks: HooksEnabled::new(),
@@ -392,14 +450,11 @@ impl Queue {
         self.maxfds.load(Relaxed)
     }
 
-    fn no_watches() -> Interest {
-        // SAFETY: There are no requirements.
-        Table::new(Places(KVVec::new()), unsafe { bindings::get_random_u64() })
-    }
-
-    /// Changes the watch of a descriptor.
+    /// Changes the watch of a descriptor. `ctl` is that of the queue.
+    #[inline(always)]
     pub(crate) fn change(
         this: ArcBorrow<'_, Self>,
+        ctl: &mut Ctl,
         op: Op,
         file: &File,
         fd: i32,
@@ -410,84 +465,99 @@ impl Queue {
         }
         let events = events as u16;
         let key = key_of(fd, file);
-        let mut table = this.ctl.lock();
-        match (op, table.find(key)) {
-            (Op::Add { test }, None) => Self::add(this, &mut table, file, fd, events, test),
-            (Op::Set, None) => Self::add(this, &mut table, file, fd, events, false),
-            (Op::Add { .. }, Some(_)) => Err(EEXIST),
-            (Op::Mod { test }, Some(watch)) => this.modify(&table, watch, file, events, test),
-            (Op::Set, Some(watch)) => this.modify(&table, watch, file, events, false),
-            (Op::Del, Some(_)) => this.remove_from(&mut table, key).ok_or(ENOENT),
-            (Op::Mod { .. } | Op::Del, None) => Err(ENOENT),
+        if op == Op::Del {
+            return this.remove_from(ctl, key).ok_or(ENOENT);
+        }
+        let probe = ctl.table.probe(key);
+        match (op, probe.found) {
+            (Op::Mod | Op::ModAndTest, None) => Err(ENOENT),
+            (Op::Add | Op::AddAndTest, Some(_)) => Err(EEXIST),
+            (_, Some(watch)) => this.modify(ctl, watch, file, events, op.tests()),
+            (_, None) => Self::add(this, ctl, probe, file, fd, events, op.tests()),
         }
     }
 
     /// What the descriptor is watched for, if it is.
     pub(crate) fn watched_for(&self, file: &File, fd: i32) -> Option<u16> {
-        let table = self.ctl.lock();
-        let watch = table.find(key_of(fd, file))?;
+        let ctl = self.ctl.lock();
+        let watch = ctl.table.find(key_of(fd, file))?;
         // SAFETY: It is in the table, and `ctl` is held.
         Some(unsafe { watch.as_ref() }.events())
     }
 
-    /// Adds a watch of a descriptor that has none. `table` is that of the queue.
+    /// Adds a watch of a descriptor that has none, as `probe` says.
+    #[inline(always)]
     fn add(
         this: ArcBorrow<'_, Self>,
-        table: &mut Interest,
+        ctl: &mut Ctl,
+        mut probe: Probe<WatchRef>,
         file: &File,
         fd: i32,
         events: u16,
         test: bool,
     ) -> Result {
-        if table.len() >= this.maxfds() as usize {
+        if ctl.table.len() >= this.maxfds() as usize {
             return Err(E2BIG);
         }
-        if table.count_fd(fd) >= FILES_PER_FD {
+        if probe.files >= FILES_PER_FD {
             return Err(ENOSPC);
         }
         let charge = this.user.charge()?;
-        let mut watch = Watch::new(this, fd, events)?;
-        if let Some(places) = table.wants() {
-            let places = KVVec::from_elem(None, places, GFP_KERNEL_ACCOUNT)?;
-            drop(table.replace(Places(places)));
+        if ctl.table.is_full() {
+            ctl.grow(this.maxfds())?;
+            probe = ctl.table.probe(key_of(fd, file));
         }
-        this.make_room(table)?;
+        this.make_room(ctl)?;
+        let mut watch = ctl.watches.make(this, fd, events)?;
 
         // From here on it may be called back. It cannot be found in the table, but whoever may look
         // for it waits for `ctl`, or for the reference to the file that the caller holds.
-        match anon_inode::data_of::<QueueFile>(file) {
+        let must_look = match anon_inode::data_of::<QueueFile>(file) {
             None => watch.as_mut().add(file, interest(events))?,
             Some(inner) => {
-                nested::link(&this, &inner)?;
-                // SAFETY: This is the only place where callbacks for a queue's file are added. The
-                // file has a reference to the queue, and so to `watchers`, until it is released.
-                let added = unsafe {
-                    watch
-                        .as_mut()
-                        .add_at(file, &inner.watchers, interest(events))
-                };
-                added.inspect_err(|_| nested::unlink(&this, &inner))?;
+                this.add_to(&inner, watch.as_mut(), file, events)?;
+                false
             }
-        }
-        let watch = WatchRef::from_box(watch);
-        table.insert(watch);
+        };
+        let watch = watch.into_ref();
+        ctl.table.insert(&probe, watch);
         charge.keep();
 
-        // SAFETY: It is in the table, and `ctl` is held.
-        this.look(unsafe { watch.as_ref() }, file, events, test);
+        if test || must_look {
+            // SAFETY: It is in the table, and `ctl` is held.
+            this.look(unsafe { watch.as_ref() }, file, events, test);
+        }
         Ok(())
     }
 
+    /// Puts a watch of a queue on the list of that queue, whose file is `file`.
+    #[cold]
+    #[inline(never)]
+    fn add_to(
+        &self,
+        inner: &Queue,
+        watch: Pin<&mut Callback<Watch>>,
+        file: &File,
+        events: u16,
+    ) -> Result {
+        nested::link(self, inner)?;
+        // SAFETY: This is the only place where callbacks for a queue's file are added. The file has
+        // a reference to the queue, and so to `watchers`, until it is released.
+        unsafe { watch.add_at(file, &inner.watchers, interest(events)) }
+            .inspect_err(|_| nested::unlink(self, inner))
+    }
+
     /// Changes what a watch asks for.
+    #[inline(never)]
     fn modify(
         &self,
-        table: &Interest,
+        ctl: &mut Ctl,
         watch: WatchRef,
         file: &File,
         events: u16,
         test: bool,
     ) -> Result {
-        self.make_room(table)?;
+        self.make_room(ctl)?;
 
         // SAFETY: It is in the table, and `ctl` is held.
         let watch = unsafe { watch.as_ref() };
@@ -499,29 +569,36 @@ impl Queue {
     }
 
     /// Calls `->poll()`, which a producer may depend on, and queues what it says if that is wanted.
+    #[inline(always)]
     fn look(&self, watch: &Callback<Watch>, file: &File, events: u16, test: bool) {
         let found = poll_now(file, interest(events)) & interest(events);
         if test && found != 0 {
-            let mut state = self.state.lock();
-            // SAFETY: Both callers have found the watch in this queue's table, or put it there.
-            let watched = unsafe { Watch::post(watch, &mut state, found) };
-            drop(state);
-            if watched {
-                self.watchers.notify(PENDING);
-            }
+            self.found(watch, found);
+        }
+    }
+
+    #[inline(never)]
+    fn found(&self, watch: &Callback<Watch>, events: u32) {
+        let mut state = self.state.lock();
+        // SAFETY: Those who look have found the watch in this queue's table, or put it there.
+        let watched = unsafe { Watch::post(watch, self, &mut state, events) };
+        drop(state);
+        if watched {
+            self.watchers.notify(PENDING);
         }
     }
 
     /// Takes a watch out of the table and frees it, if it is there.
     pub(crate) fn remove(&self, key: Key) {
-        let mut table = self.ctl.lock();
-        let _ = self.remove_from(&mut table, key);
+        let mut ctl = self.ctl.lock();
+        let _ = self.remove_from(&mut ctl, key);
     }
 
-    fn remove_from(&self, table: &mut Interest, key: Key) -> Option<()> {
-        let watch = table.remove(key)?;
+    #[inline(always)]
+    fn remove_from(&self, ctl: &mut Ctl, key: Key) -> Option<()> {
+        let watch = ctl.table.remove(key)?;
         // SAFETY: It was taken out of the table, and `ctl` is held.
-        unsafe { self.free(watch) };
+        unsafe { self.free(&mut ctl.watches, watch) };
         self.user.uncharge(1);
         Some(())
     }
@@ -530,22 +607,33 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The watch was taken out of this queue's table, with `ctl` held, as it still is.
-    unsafe fn free(&self, watch: WatchRef) {
+    /// The watch was taken out of this queue's table, with `ctl` held, as it still is; `watches` is
+    /// that of the queue.
+    #[inline(always)]
+    unsafe fn free(&self, watches: &mut Watches, watch: WatchRef) {
         // SAFETY: By the safety requirements.
-        let mut watch = unsafe { watch.into_box() };
-        let file = watch.file() as *mut bindings::file;
+        let mut taken = unsafe { watch.as_mut() };
+        let file = taken.file() as *mut bindings::file;
         // SAFETY: As long as the watch is on the list, the file is not released: `__fput` has it
         // taken off first, and waits for `ctl` for that.
         let inner = unsafe { anon_inode::data_of_raw::<QueueFile>(file) };
         // From `remove` on, nothing else keeps the inner queue.
         let inner = inner.map(Arc::from);
-        watch.as_mut().remove();
-        watch.revoke();
-        // Not before it is off the list: until then, a link the other way would make a cycle.
+        taken.as_mut().remove();
+        // SAFETY: It is off the list, and `ctl` is held.
+        unsafe { taken.revoke() };
         if let Some(inner) = inner {
-            nested::unlink(self, &inner);
+            // Not before it is off the list: until then, a link the other way would make a cycle.
+            self.unlinked(inner);
         }
+        // SAFETY: By the safety requirements, and `taken` is not used any more.
+        unsafe { watches.free(watch) };
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unlinked(&self, inner: Arc<Queue>) {
+        nested::unlink(self, &inner);
     }
 
     /// Frees all watches: the queue is being released.
@@ -553,15 +641,15 @@ impl Queue {
         self.remove_all_from(&mut self.ctl.lock());
     }
 
-    fn remove_all_from(&self, table: &mut Interest) {
+    fn remove_all_from(&self, ctl: &mut Ctl) {
         // Whoever comes for a watch now finds none.
-        let all = core::mem::replace(table, Self::no_watches());
+        let all = core::mem::replace(&mut ctl.table, Ctl::no_watches());
         self.user.uncharge(all.len());
         let mut place = 0;
         while let Some((watch, next)) = all.next_from(place) {
             // SAFETY: It was taken out of the table, `all` is not used to find it again, and `ctl`
             // is held.
-            unsafe { self.free(watch) };
+            unsafe { self.free(&mut ctl.watches, watch) };
             place = next;
             // SAFETY: May be called with a mutex held.
             unsafe { bindings::cond_resched() };
@@ -571,7 +659,7 @@ impl Queue {
     /// `EP_ALLOC`: room for `maxfds` descriptors, if there is not.
     pub(crate) fn allocate(&self, maxfds: u32) -> Result {
         check_maxfds(maxfds)?;
-        let _table = self.ctl.lock();
+        let _ctl = self.ctl.lock();
         let memory = self.memory.lock();
         if memory.is_mapped() {
             return Err(EBUSY);
@@ -584,7 +672,7 @@ impl Queue {
 
     /// `EP_FREE`: no more room, and no watches.
     pub(crate) fn deallocate(&self) -> Result {
-        let mut table = self.ctl.lock();
+        let mut ctl = self.ctl.lock();
         {
             let memory = self.memory.lock();
             // As long as holes are being squeezed out, somebody has been handed events.
@@ -597,29 +685,43 @@ impl Queue {
             // From now on it cannot be mapped.
             self.maxfds.store(0, Relaxed);
         }
-        self.remove_all_from(&mut table);
+        self.remove_all_from(&mut ctl);
+        ctl.room = 0;
         self.free_pages();
         Ok(())
     }
 
     /// Sees to it that there is an entry for one more watch, or for one more hole.
     ///
-    /// Holes only come into being with `ctl` held, as it is here, so what this finds stays true:
-    /// a producer never finds the half full.
-    fn make_room(&self, table: &Interest) -> Result {
-        let wanted = (table.len() as u32).wrapping_add(1);
+    /// Watches and holes only come into being with `ctl` held, as it is here, so what this finds
+    /// stays true: a producer never finds the half full. That is also why what there is room for
+    /// can be counted in `ctl`, without a look at the state each time: it may only become more.
+    #[inline]
+    fn make_room(&self, ctl: &mut Ctl) -> Result {
+        if ctl.room == 0 {
+            ctl.room = self.find_room(&ctl.table)?;
+        }
+        ctl.room = ctl.room.wrapping_sub(1);
+        Ok(())
+    }
+
+    /// Returns for how many more watches or holes there is an entry: for one, at least.
+    #[cold]
+    #[inline(never)]
+    fn find_room(&self, table: &Interest) -> Result<u32> {
+        let watches = table.len() as u32;
         loop {
-            let (capacity, overfull, holes) = {
+            let (capacity, room, holes) = {
                 let state = self.state.lock();
                 let capacity = state.directory.capacity();
                 (
                     capacity,
-                    state.buffer.overfull(wanted, capacity),
+                    state.buffer.room(watches, capacity),
                     state.buffer.holes(),
                 )
             };
-            if !overfull {
-                return Ok(());
+            if room != 0 {
+                return Ok(room);
             }
             // A page's worth of holes is worth the work, unless there is no other way.
             let complete = capacity >= self.pages().wrapping_mul(ENTRIES_PER_PAGE);
@@ -665,6 +767,7 @@ impl Queue {
     }
 
     /// Finishes a hand-out that has holes. Returns the number of entries left.
+    #[cold]
     fn squeeze_out(&self, mut work: SqueezeOut) -> u32 {
         loop {
             let mut state = self.state.lock();
@@ -709,7 +812,9 @@ impl Queue {
         target: PointerVariable,
         timeout_ms: c_int,
     ) -> Result<c_int> {
-        let result = self.do_wait(store, target, timeout_ms);
+        let result = self
+            .wait_at_once(store, &target, timeout_ms)
+            .unwrap_or_else(|| self.wait_slowly(store, target, timeout_ms));
         crate::trace::wait(
             self,
             timeout_ms,
@@ -721,8 +826,38 @@ impl Queue {
         result
     }
 
+    /// What most waits of a busy program are: something is pending, in a queue that this process
+    /// has waited for before, or it does not want to wait.
     #[inline(always)]
-    fn do_wait(&self, store: Where, target: PointerVariable, timeout_ms: c_int) -> Result<c_int> {
+    fn wait_at_once(
+        &self,
+        store: Where,
+        target: &PointerVariable,
+        timeout_ms: c_int,
+    ) -> Option<Result<c_int>> {
+        if timeout_ms < -1 {
+            return None;
+        }
+        let mut state = self.state.lock();
+        if !state.is_ready() {
+            return (timeout_ms == 0 && self.maxfds() != 0).then_some(Ok(0));
+        }
+        match self.hand_out(&mut state, store, target) {
+            Attempt::Done(out) => {
+                drop(state);
+                Some(Ok(self.finish(out)))
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(never)]
+    fn wait_slowly(
+        &self,
+        store: Where,
+        target: PointerVariable,
+        timeout_ms: c_int,
+    ) -> Result<c_int> {
         if timeout_ms < -1 {
             return Err(EINVAL);
         }
@@ -751,42 +886,59 @@ impl Queue {
                 }
             }
 
-            let start = match (store, state.mapping.start()) {
-                (Where::Offset, _) => 0,
-                (Where::Address, Some(start)) => start,
-                (Where::Address, None) => {
-                    drop(state);
-                    if let Err(err) = self.ensure_mapped() {
-                        self.pass_on();
-                        return Err(err);
-                    }
-                    continue;
-                }
-            };
-            let value = start.wrapping_add(state.buffer.filling().wrapping_mul(self.half_size()));
-
-            // With the lock held, so that it is the half that is handed out, and before it is
-            // handed out, so that no event is lost if it cannot be stored.
-            if !target.try_store(value) {
-                drop(state);
-                if let Err(err) = target.store(value) {
-                    self.pass_on();
-                    return Err(err);
-                }
-                continue;
-            }
-
-            let out = state.buffer.flip();
-            let entries = u64::from(out.used.wrapping_sub(out.holes));
-            state.count.events = state.count.events.wrapping_add(entries);
-            if out.holes == 0 {
-                return Ok(out.used as c_int);
-            }
-            state.squeezing = true;
+            let attempt = self.hand_out(&mut state, store, &target);
             drop(state);
-            return Ok(self.squeeze_out(SqueezeOut::new(out)) as c_int);
+            let result = match attempt {
+                Attempt::Done(out) => return Ok(self.finish(out)),
+                Attempt::Unmapped => self.ensure_mapped(),
+                Attempt::Fault(value) => target.store(value),
+            };
+            if let Err(err) = result {
+                self.pass_on();
+                return Err(err);
+            }
         }
     }
+
+    /// Hands out what is pending, if it can be told where that is.
+    #[inline(always)]
+    fn hand_out(&self, state: &mut State, store: Where, target: &PointerVariable) -> Attempt {
+        let half = state.buffer.filling();
+        let value = match (store, state.mapping.address(half)) {
+            (Where::Offset, _) => half.wrapping_mul(self.half_size()),
+            (Where::Address, Some(address)) => address,
+            (Where::Address, None) => return Attempt::Unmapped,
+        };
+        // With the lock held, so that it is the half that is handed out, and before it is handed
+        // out, so that no event is lost if it cannot be stored.
+        if !target.try_store(value) {
+            return Attempt::Fault(value);
+        }
+        let out = state.buffer.flip();
+        let entries = u64::from(out.used.wrapping_sub(out.holes));
+        state.count.events = state.count.events.wrapping_add(entries);
+        state.squeezing = out.holes != 0;
+        Attempt::Done(out)
+    }
+
+    /// What is left to do once the lock is released. Returns the number of events.
+    #[inline(always)]
+    fn finish(&self, out: HandOut) -> c_int {
+        if out.holes == 0 {
+            out.used as c_int
+        } else {
+            self.squeeze_out(SqueezeOut::new(out)) as c_int
+        }
+    }
+}
+
+/// What became of an attempt to hand out.
+enum Attempt {
+    Done(HandOut),
+    /// The queue is not mapped here, as far as is known.
+    Unmapped,
+    /// This could not be stored without a page fault.
+    Fault(usize),
 }
 
 /// The time, in nanoseconds of `CLOCK_MONOTONIC`, that is `timeout_ms` from now.

@@ -6,6 +6,7 @@ use crate::{
     buffer::Entry,
     map::PointerVariable,
     queue::{
+        Ctl,
         Op,
         Queue,
         Where, //
@@ -19,8 +20,8 @@ use kernel::{
         c_void, //
     },
     fs::{
-        File,
-        LocalFile, //
+        file::Fdget,
+        File, //
     },
     ioctl::{
         _IO,
@@ -47,7 +48,7 @@ pub(crate) fn write(queue: ArcBorrow<'_, Queue>, mut reader: UserSliceReader) ->
     if reader.len() % ENTRY_SIZE != 0 {
         return Err(EINVAL);
     }
-    let mut applied = 0;
+    let mut applied = 0usize;
     let mut at_a_time = CHUNK;
     let mut buffer = [0u8; CHUNK * ENTRY_SIZE];
 
@@ -64,11 +65,14 @@ pub(crate) fn write(queue: ArcBorrow<'_, Queue>, mut reader: UserSliceReader) ->
             continue;
         }
         if result.is_ok() {
+            let mut ctl = queue.ctl.lock();
+            ctl.to_come = (reader.len() + chunk.len()) / ENTRY_SIZE;
             result = chunk.chunks_exact(ENTRY_SIZE).try_for_each(|entry| {
-                apply(queue, entry)?;
-                applied += ENTRY_SIZE;
+                apply(queue, &mut ctl, entry)?;
+                applied = applied.wrapping_add(ENTRY_SIZE);
                 Ok(())
             });
+            ctl.to_come = 0;
         }
         match result {
             Ok(()) => {}
@@ -81,28 +85,32 @@ pub(crate) fn write(queue: ArcBorrow<'_, Queue>, mut reader: UserSliceReader) ->
     Ok(applied)
 }
 
-/// Applies one element.
-fn apply(queue: ArcBorrow<'_, Queue>, entry: &[u8]) -> Result {
+/// Applies one element. `ctl` is that of the queue.
+#[inline]
+fn apply(queue: ArcBorrow<'_, Queue>, ctl: &mut Ctl, entry: &[u8]) -> Result {
     let &[fd0, fd1, fd2, fd3, events0, events1, ..] = entry else {
         return Err(EINVAL);
     };
     let fd = i32::from_ne_bytes([fd0, fd1, fd2, fd3]);
     let events = u32::from(u16::from_ne_bytes([events0, events1]));
     with_file(fd, |file| {
-        if events & bindings::POLLREMOVE != 0 {
-            Queue::change(queue, Op::Del, file, fd, 0)
+        let (op, events) = if events & bindings::POLLREMOVE != 0 {
+            (Op::Del, 0)
         } else {
-            Queue::change(queue, Op::Set, file, fd, events)
-        }
+            (Op::Set, events)
+        };
+        Queue::change(queue, ctl, op, file, fd, events)
     })
 }
 
-/// Calls `f` with the file of a descriptor of the current process.
+/// Calls `f` with the file of a descriptor of the current process. `f` must not close descriptors.
+#[inline]
 fn with_file<R>(fd: i32, f: impl FnOnce(&File) -> Result<R>) -> Result<R> {
-    let file = LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?)?;
-    // SAFETY: The file is valid as long as there is the reference. It may be the one that is being
-    // written to, but has no position then; of others, this task uses no position now.
-    f(unsafe { File::from_raw_file(file.as_ptr()) })
+    // SAFETY: This is a system call, and `f` closes no descriptors.
+    let fd = unsafe { Fdget::new(fd as u32) }?;
+    // SAFETY: The file is valid as long as there is `fd`. It may be the one that is being written
+    // to, but has no position then; of others, this task uses no position now.
+    f(unsafe { File::from_raw_file(fd.file().as_ptr()) })
 }
 
 const P: u32 = b'P' as u32;

@@ -11,6 +11,8 @@ use crate::{
         Key,
         Keyed, //
     },
+    map::KernelPages,
+    pool::Pool,
     queue::{
         Queue,
         State,
@@ -18,8 +20,11 @@ use crate::{
     },
     trace,
 };
+#[cfg(CONFIG_KASAN)]
+use core::mem::MaybeUninit;
 use core::{
     cell::UnsafeCell,
+    mem::ManuallyDrop,
     ptr::NonNull, //
 };
 use kernel::{
@@ -47,44 +52,31 @@ pub(crate) fn interest(events: u16) -> u32 {
     u32::from(events) | ALWAYS
 }
 
-/// What `Queue::state` protects of a watch.
-struct Shared {
-    slot: Slot,
-    /// The events as they were asked for.
-    events: u16,
-}
-
 /// A watch of a queue: a descriptor, and what one wants to know of it.
 pub(crate) struct Watch {
-    queue: Arc<Queue>,
-    shared: UnsafeCell<Shared>,
+    /// The queue that the watch belongs to, and which it does not outlive: see [`Watch::queue`].
+    queue: NonNull<Queue>,
+    /// Protected by `Queue::state`; or by `Queue::ctl`, once the callback is off its list.
+    slot: UnsafeCell<Slot>,
 }
 
-// SAFETY: `shared` is only accessed with `Queue::state` held.
+// A cache line, where that has 64 bytes and pointers have 8.
+const _: () = assert!(size_of::<Callback<Watch>>() <= 64);
+
+// SAFETY: Queues are `Send` and `Sync`, and `slot` is protected by locks.
 unsafe impl Send for Watch {}
 // SAFETY: As above.
 unsafe impl Sync for Watch {}
 
 impl Watch {
-    /// Makes a watch that is not on its file's list yet.
-    pub(crate) fn new(
-        queue: ArcBorrow<'_, Queue>,
-        fd: i32,
-        events: u16,
-    ) -> Result<Pin<KBox<Callback<Watch>>>> {
-        KBox::pin_init(
-            Callback::new(
-                Watch {
-                    queue: queue.into(),
-                    shared: UnsafeCell::new(Shared {
-                        slot: Slot::default(),
-                        events,
-                    }),
-                },
-                fd as u32,
-            ),
-            GFP_KERNEL_ACCOUNT,
-        )
+    /// The queue that the watch belongs to.
+    ///
+    /// It has a reference as long as there are watches: that of its file, which is given up when
+    /// all watches have been freed.
+    #[inline]
+    fn queue(&self) -> &Queue {
+        // SAFETY: The queue lives as long as there is a reference to it.
+        unsafe { self.queue.as_ref() }
     }
 
     /// Queues `events` and wakes whoever waits for some. Returns whether queues that watch this one
@@ -92,39 +84,40 @@ impl Watch {
     ///
     /// # Safety
     ///
-    /// `state` is that of the watch's own queue.
+    /// `queue` is the watch's own, and `state` that of it.
     #[inline(always)]
     pub(crate) unsafe fn post(
         this: &Callback<Watch>,
+        queue: &Queue,
         state: &mut WaitGuard<'_, State>,
         events: u32,
     ) -> bool {
         // SAFETY: `Queue::state` of the watch's queue is held, by the safety requirements.
-        let shared = unsafe { &mut *this.shared.get() };
+        let slot = unsafe { &mut *this.slot.get() };
         let State {
             buffer, directory, ..
         } = &mut **state;
-        let posted = buffer.post(
-            directory,
-            &mut shared.slot,
-            this.id() as i32,
-            shared.events,
-            events as u16,
-        );
-        let coalesced = posted == Posted::Coalesced;
-        trace::notify(&this.queue, this.id() as i32, events, coalesced);
-        if coalesced {
-            state.count.coalesced = state.count.coalesced.wrapping_add(1);
+        let fd = this.id() as i32;
+        match buffer.post(directory, slot, fd, events as u16) {
+            Posted::Coalesced => {
+                trace::notify(queue, fd, events, true);
+                state.count.coalesced = state.count.coalesced.wrapping_add(1);
+                false
+            }
+            Posted::Queued => {
+                trace::notify(queue, fd, events, false);
+                false
+            }
+            Posted::First => {
+                trace::notify(queue, fd, events, false);
+                if state.has_sleepers() {
+                    state.wake_up(PENDING);
+                }
+                // With the lock held: whoever starts to watch looks at the state, with the lock
+                // held, after he has made himself known.
+                queue.watchers.is_watched()
+            }
         }
-        if posted != Posted::First {
-            return false;
-        }
-        if state.has_sleepers() {
-            state.wake_up(PENDING);
-        }
-        // With the lock held: whoever starts to watch looks at the state, with the lock held, after
-        // he has made himself known.
-        this.queue.watchers.is_watched()
     }
 
     /// # Safety
@@ -134,38 +127,49 @@ impl Watch {
     #[inline(never)]
     unsafe fn count_spurious(&self) {
         // SAFETY: By the safety requirements.
-        let mut state = unsafe { self.queue.state.lock_irqs_off() };
+        let mut state = unsafe { self.queue().state.lock_irqs_off() };
         state.count.spurious = state.count.spurious.wrapping_add(1);
     }
 
-    /// Takes back the event that is pending, if any.
-    pub(crate) fn revoke(&self) {
-        let mut state = self.queue.state.lock();
+    /// Takes back the event that is pending, if any, once the callback is off its list.
+    ///
+    /// # Safety
+    ///
+    /// It is, and `ctl` is held.
+    #[inline]
+    pub(crate) unsafe fn revoke(&self) {
+        // SAFETY: By the safety requirements nobody else uses the slot: no producer any more, and
+        // `Queue::squeeze` holds `ctl`.
+        let slot = unsafe { &mut *self.slot.get() };
+        if slot.is_idle() {
+            return;
+        }
+        let queue = self.queue();
+        let mut state = queue.state.lock();
         let State {
             buffer, directory, ..
         } = &mut *state;
-        // SAFETY: `Queue::state` is held.
-        let shared = unsafe { &mut *self.shared.get() };
-        buffer.revoke(directory, &mut shared.slot);
+        buffer.revoke(directory, slot);
     }
 
     /// From now on `events` are asked for, also of the event that is pending.
     pub(crate) fn narrow(&self, events: u16) {
-        let mut state = self.queue.state.lock();
+        let queue = self.queue();
+        let mut state = queue.state.lock();
         let State {
             buffer, directory, ..
         } = &mut *state;
         // SAFETY: `Queue::state` is held.
-        let shared = unsafe { &mut *self.shared.get() };
-        shared.events = events;
-        buffer.narrow(directory, &mut shared.slot, events, interest(events) as u16);
+        let slot = unsafe { &mut *self.slot.get() };
+        buffer.narrow(directory, slot, events, interest(events) as u16);
     }
 
     /// The events that are asked for.
     pub(crate) fn events(&self) -> u16 {
-        let _state = self.queue.state.lock();
+        let queue = self.queue();
+        let _state = queue.state.lock();
         // SAFETY: `Queue::state` is held.
-        unsafe { (*self.shared.get()).events }
+        unsafe { (*self.slot.get()).events() }
     }
 
     /// The watch's slot.
@@ -177,7 +181,7 @@ impl Watch {
     #[expect(clippy::mut_from_ref)]
     pub(crate) unsafe fn slot(&self) -> &mut Slot {
         // SAFETY: By the safety requirements.
-        unsafe { &mut (*self.shared.get()).slot }
+        unsafe { &mut *self.slot.get() }
     }
 }
 
@@ -190,20 +194,22 @@ impl FileCallback for Watch {
             // SAFETY: By the safety requirements interrupts are off.
             unsafe { this.count_spurious() };
         }
+        let queue = this.queue();
         // SAFETY: By the safety requirements interrupts are off, until after this function.
-        let mut state = unsafe { this.queue.state.lock_irqs_off() };
+        let mut state = unsafe { queue.state.lock_irqs_off() };
         // SAFETY: `state` is that of the watch's queue.
-        let watched = unsafe { Watch::post(this, &mut state, events) };
+        let watched = unsafe { Watch::post(this, queue, &mut state, events) };
         drop(state);
         if watched {
             // SAFETY: This is `notify` of `this`. Queues do not watch each other in a cycle, and
             // the chains are shorter than what lockdep can tell apart: see `nesting`.
-            unsafe { this.queue.watchers.notify_nested(this, PENDING) };
+            unsafe { queue.watchers.notify_nested(this, PENDING) };
         }
     }
 
     fn pin(&self) -> Arc<Queue> {
-        self.queue.clone()
+        // SAFETY: The pointer is that of an `Arc`, which there is a reference to: see `queue`.
+        unsafe { ArcBorrow::from_raw(self.queue.as_ptr()) }.into()
     }
 
     fn release(queue: Arc<Queue>, file: usize, id: u32) {
@@ -216,11 +222,122 @@ impl FileCallback for Watch {
     }
 }
 
+/// The memory of the watches of a queue.
+///
+/// With KASAN each is an allocation of its own, so that KASAN sees who uses one that was freed.
+pub(crate) struct Watches {
+    #[cfg(not(CONFIG_KASAN))]
+    pool: Pool<Callback<Watch>, KernelPages>,
+}
+
+impl Watches {
+    pub(crate) const fn new() -> Self {
+        Self {
+            #[cfg(not(CONFIG_KASAN))]
+            pool: Pool::new(),
+        }
+    }
+
+    #[cfg(not(CONFIG_KASAN))]
+    #[inline]
+    fn take(&mut self) -> Result<NonNull<Callback<Watch>>> {
+        self.pool.take().ok_or(ENOMEM)
+    }
+
+    #[cfg(CONFIG_KASAN)]
+    fn take(&mut self) -> Result<NonNull<Callback<Watch>>> {
+        let watch = KBox::<Callback<Watch>>::new_uninit(GFP_KERNEL_ACCOUNT)?;
+        Ok(NonNull::from(KBox::leak(watch)).cast())
+    }
+
+    /// # Safety
+    ///
+    /// `watch` was taken from here, and is not used any more.
+    #[inline]
+    unsafe fn give(&mut self, watch: NonNull<Callback<Watch>>) {
+        #[cfg(not(CONFIG_KASAN))]
+        // SAFETY: By the safety requirements.
+        unsafe {
+            self.pool.give(watch)
+        };
+        #[cfg(CONFIG_KASAN)]
+        // SAFETY: By the safety requirements, it is that of a box.
+        drop(unsafe { KBox::from_raw(watch.as_ptr().cast::<MaybeUninit<Callback<Watch>>>()) });
+    }
+
+    /// Makes a watch that is not on its file's list yet. The queue must be the one that this
+    /// belongs to.
+    #[inline(always)]
+    pub(crate) fn make(
+        &mut self,
+        queue: ArcBorrow<'_, Queue>,
+        fd: i32,
+        events: u16,
+    ) -> Result<NewWatch<'_>> {
+        let watch = self.take()?;
+        let init = Callback::new(
+            Watch {
+                queue: NonNull::from(&*queue),
+                slot: UnsafeCell::new(Slot::new(events)),
+            },
+            fd as u32,
+        );
+        // SAFETY: This is memory for a watch, and stays where it is until it is given back.
+        unsafe { pin_init::raw_init(watch.as_ptr(), init) };
+        Ok(NewWatch {
+            watches: self,
+            watch,
+        })
+    }
+
+    /// Frees a watch, after it was taken off its file's list.
+    ///
+    /// # Safety
+    ///
+    /// It was made here, and was taken out of the table: no other `WatchRef` to it is used.
+    #[inline]
+    pub(crate) unsafe fn free(&mut self, watch: WatchRef) {
+        // SAFETY: By the safety requirements nobody uses it any more.
+        unsafe {
+            watch.0.drop_in_place();
+            self.give(watch.0);
+        }
+    }
+}
+
+/// A watch that is in no table yet. Freed when it is dropped.
+pub(crate) struct NewWatch<'a> {
+    watches: &'a mut Watches,
+    watch: NonNull<Callback<Watch>>,
+}
+
+impl NewWatch<'_> {
+    #[inline(always)]
+    pub(crate) fn as_mut(&mut self) -> Pin<&mut Callback<Watch>> {
+        // SAFETY: The watch is initialised, nobody else uses it, and it stays where it is.
+        unsafe { Pin::new_unchecked(self.watch.as_mut()) }
+    }
+
+    /// Leaves the watch to a table.
+    #[inline(always)]
+    pub(crate) fn into_ref(self) -> WatchRef {
+        // INVARIANT: Made by `Watches::make`, the only one that makes a `NewWatch`.
+        WatchRef(ManuallyDrop::new(self).watch)
+    }
+}
+
+impl Drop for NewWatch<'_> {
+    fn drop(&mut self) {
+        // SAFETY: It was made here, and nobody has a `WatchRef` to it.
+        unsafe { self.watches.free(WatchRef(self.watch)) };
+    }
+}
+
 /// A watch in the interest table, which owns it.
 ///
 /// # Invariants
 ///
-/// Points to a watch that was made by [`Watch::new`] and is freed by [`into_box`](Self::into_box).
+/// Points to a watch that was made by [`Watches::make`] and is freed by [`Watches::free`].
 #[derive(Clone, Copy)]
 pub(crate) struct WatchRef(NonNull<Callback<Watch>>);
 
@@ -228,29 +345,23 @@ pub(crate) struct WatchRef(NonNull<Callback<Watch>>);
 unsafe impl Send for WatchRef {}
 
 impl WatchRef {
-    pub(crate) fn from_box(watch: Pin<KBox<Callback<Watch>>>) -> Self {
-        // SAFETY: The watch is not moved: `into_box` pins it again.
-        let watch = KBox::leak(unsafe { Pin::into_inner_unchecked(watch) });
-        // INVARIANT: Made by `Watch::new`, the only one that makes such a box.
-        Self(NonNull::from(watch))
-    }
-
-    /// # Safety
-    ///
-    /// The watch was taken out of the table, or never was in it: no other `WatchRef` to it is used.
-    pub(crate) unsafe fn into_box(self) -> Pin<KBox<Callback<Watch>>> {
-        // SAFETY: By the invariants the pointer is that of a box, which by the safety requirements
-        // nobody else turns back; it has not been moved since it was pinned.
-        unsafe { Pin::new_unchecked(KBox::from_raw(self.0.as_ptr())) }
-    }
-
     /// # Safety
     ///
     /// The watch is in the table of a queue, whose `ctl` is held as long as the reference exists.
+    #[inline]
     pub(crate) unsafe fn as_ref<'a>(self) -> &'a Callback<Watch> {
         // SAFETY: By the invariants, and because a watch is taken out of the table, with `ctl`
         // held, before it is freed.
         unsafe { self.0.as_ref() }
+    }
+
+    /// # Safety
+    ///
+    /// The watch was taken out of the table: nobody but the list of its file knows of it.
+    #[inline]
+    pub(crate) unsafe fn as_mut<'a>(mut self) -> Pin<&'a mut Callback<Watch>> {
+        // SAFETY: By the safety requirements; it stays where it is until it is freed.
+        unsafe { Pin::new_unchecked(self.0.as_mut()) }
     }
 }
 

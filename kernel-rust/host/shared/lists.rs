@@ -1,109 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-//! File callback lists, `fs/fcblist.c`: how a list is found, and how long what is on it lives.
+//! File callback lists, `fs/fcblist.c`: how it is seen that a list is watched, and how long what is on it lives.
 
 use super::Object;
-use loom::cell::UnsafeCell;
 use loom::sync::atomic::{
     fence, AtomicBool, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
 };
 use loom::sync::{Mutex, RwLock};
 use loom::thread;
 use std::sync::Arc;
-
-/// `file_notify_head()` by two, and a producer that finds what they publish.
-mod publication {
-    use super::*;
-
-    #[derive(Clone, Copy, PartialEq)]
-    enum Fault {
-        None,
-        /// The exchange orders nothing.
-        Relaxed,
-        /// A store instead of the exchange.
-        Store,
-    }
-
-    struct Source {
-        /// 0, or the number of a head.
-        slot: AtomicUsize,
-        /// Whether `file_notify_alloc()` has initialised it.
-        heads: [UnsafeCell<bool>; 2],
-    }
-
-    // SAFETY: loom looks after the cells.
-    unsafe impl Sync for Source {}
-
-    impl Source {
-        fn use_head(&self, head: usize) {
-            self.heads[head - 1].with(|ready| {
-                // SAFETY: loom panics when somebody writes at the same time.
-                assert!(unsafe { *ready });
-            });
-        }
-
-        fn head(&self, own: usize, fault: Fault) -> usize {
-            let head = self.slot.load(Acquire); // READ_ONCE, followed: an address dependency.
-            if head != 0 {
-                return head;
-            }
-            // SAFETY: Nobody else knows of it.
-            self.heads[own - 1].with_mut(|ready| unsafe { *ready = true });
-            let exchanged = match fault {
-                Fault::None => self.slot.compare_exchange(0, own, AcqRel, Acquire),
-                Fault::Relaxed => self.slot.compare_exchange(0, own, Relaxed, Acquire),
-                Fault::Store => {
-                    self.slot.store(own, SeqCst);
-                    Ok(0)
-                }
-            };
-            exchanged.map_or_else(|old| old, |_| own)
-        }
-    }
-
-    fn model(fault: Fault) {
-        loom::model(move || {
-            let source = Arc::new(Source {
-                slot: AtomicUsize::new(0),
-                heads: [UnsafeCell::new(false), UnsafeCell::new(false)],
-            });
-            let other = source.clone();
-            let adder = thread::spawn(move || {
-                let head = other.head(2, fault);
-                other.use_head(head);
-                head
-            });
-            let other = source.clone();
-            let producer = thread::spawn(move || {
-                let head = other.slot.load(Acquire);
-                if head != 0 {
-                    other.use_head(head);
-                }
-            });
-            let head = source.head(1, fault);
-            source.use_head(head);
-            assert_eq!(adder.join().unwrap(), head, "both use the same list");
-            producer.join().unwrap();
-        });
-    }
-
-    #[test]
-    fn a_list_is_made_once_and_found_complete() {
-        model(Fault::None);
-    }
-
-    #[test]
-    #[should_panic(expected = "Causality violation")]
-    fn not_with_a_relaxed_exchange() {
-        model(Fault::Relaxed);
-    }
-
-    #[test]
-    #[should_panic(expected = "both use the same list")]
-    fn not_with_a_store() {
-        model(Fault::Store);
-    }
-}
 
 /// ORDERING: a producer changes the state and looks for the list, the other one adds a callback and
 /// looks at the state.
@@ -123,9 +28,9 @@ mod ordering {
 
     #[derive(Clone, Copy, PartialEq)]
     enum How {
-        /// The first callback, so that the list is published, too.
+        /// The first callback, so that the list becomes watched, too.
         First,
-        /// There is a list.
+        /// There was one before.
         Another,
         /// There is the callback, but it asks for something else until now.
         Modified,
@@ -133,7 +38,7 @@ mod ordering {
 
     struct Source {
         ready: AtomicBool,
-        slot: AtomicBool,
+        watched: AtomicBool,
         /// Whether a callback is there that asks for this event.
         list: Mutex<bool>,
     }
@@ -142,7 +47,7 @@ mod ordering {
         loom::model(move || {
             let source = Arc::new(Source {
                 ready: AtomicBool::new(false),
-                slot: AtomicBool::new(how != How::First),
+                watched: AtomicBool::new(how != How::First),
                 list: Mutex::new(false),
             });
             let other = source.clone();
@@ -151,14 +56,14 @@ mod ordering {
                 if fault != Fault::Producer {
                     fence(SeqCst);
                 }
-                other.slot.load(Acquire) && *other.list.lock().unwrap()
+                other.watched.load(Relaxed) && *other.list.lock().unwrap()
             });
             let mut found = false;
             if fault == Fault::PollFirst {
                 found = source.ready.load(Relaxed);
             }
             if how == How::First {
-                source.slot.swap(true, AcqRel);
+                source.watched.store(true, Release);
             }
             *source.list.lock().unwrap() = true;
             if fault != Fault::Adder {
@@ -201,46 +106,96 @@ mod ordering {
 mod pipe {
     use super::*;
 
-    fn model(publishes_locked: bool) {
-        loom::model(move || {
-            let mutex = Arc::new(Mutex::new(()));
-            let ready = Arc::new(AtomicBool::new(false));
-            let slot = Arc::new(AtomicBool::new(false));
-            let list = Arc::new(Mutex::new(false));
-            let producer = {
-                let (mutex, ready) = (mutex.clone(), ready.clone());
-                let (slot, list) = (slot.clone(), list.clone());
-                thread::spawn(move || {
-                    let head = {
-                        let _pipe = mutex.lock().unwrap();
-                        ready.store(true, Relaxed);
-                        slot.load(Relaxed)
-                    };
-                    // Not under the mutex.
-                    head && *list.lock().unwrap()
-                })
-            };
-            {
-                let _pipe = publishes_locked.then(|| mutex.lock().unwrap());
-                slot.swap(true, AcqRel);
+    #[derive(Clone, Copy, PartialEq)]
+    enum Fault {
+        None,
+        /// `watched` is set without the mutex.
+        Unlocked,
+        /// `watched` is set by a store that is no release.
+        Relaxed,
+    }
+
+    #[derive(Default)]
+    struct Pipe {
+        mutex: Mutex<()>,
+        ready: AtomicBool,
+        watched: AtomicBool,
+        /// The callbacks of either adder.
+        list: Mutex<[bool; 2]>,
+    }
+
+    impl Pipe {
+        /// `__file_notify_addcb()` and `->poll()`. Returns whether that finds something.
+        fn add(&self, adder: usize, fault: Fault) -> bool {
+            if !self.watched.load(Relaxed) {
+                let _pipe = (fault != Fault::Unlocked).then(|| self.mutex.lock().unwrap());
+                let order = if fault == Fault::Relaxed {
+                    Relaxed
+                } else {
+                    Release
+                };
+                self.watched.store(true, order);
             }
-            *list.lock().unwrap() = true;
+            self.list.lock().unwrap()[adder] = true;
             fence(SeqCst);
             // pipe_poll() takes no lock.
-            let found = ready.load(Relaxed);
-            assert!(producer.join().unwrap() || found, "neither saw the other");
+            self.ready.load(Relaxed)
+        }
+
+        /// `anon_pipe_write()`. Returns who is called back.
+        fn write(&self) -> [bool; 2] {
+            let watched = {
+                let _pipe = self.mutex.lock().unwrap();
+                self.ready.store(true, Relaxed);
+                self.watched.load(Relaxed)
+            };
+            // Not under the mutex.
+            if watched {
+                *self.list.lock().unwrap()
+            } else {
+                [false; 2]
+            }
+        }
+    }
+
+    fn model(adders: usize, fault: Fault) {
+        loom::model(move || {
+            let pipe = Arc::new(Pipe::default());
+            let other = pipe.clone();
+            let producer = thread::spawn(move || other.write());
+            let second = (adders == 2).then(|| {
+                let other = pipe.clone();
+                thread::spawn(move || other.add(1, fault))
+            });
+            let found = pipe.add(0, fault);
+            let found_too = second.is_none_or(|second| second.join().unwrap());
+            let called = producer.join().unwrap();
+            assert!(called[0] || found, "neither saw the other");
+            assert!(called[1] || found_too, "neither saw the other");
         });
     }
 
     #[test]
     fn called_back_or_found_by_poll() {
-        model(true);
+        model(1, Fault::None);
+    }
+
+    /// The second finds that the list is watched, and does not take the mutex.
+    #[test]
+    fn nor_is_it_lost_on_one_who_relies_on_another() {
+        model(2, Fault::None);
     }
 
     #[test]
     #[should_panic(expected = "neither saw the other")]
-    fn not_if_the_list_is_published_without_the_mutex() {
-        model(false);
+    fn not_if_the_list_becomes_watched_without_the_mutex() {
+        model(1, Fault::Unlocked);
+    }
+
+    #[test]
+    #[should_panic(expected = "neither saw the other")]
+    fn not_if_the_other_cannot_rely_on_it() {
+        model(2, Fault::Relaxed);
     }
 }
 
@@ -310,7 +265,7 @@ mod removal {
         watch: Object,
         file: Object,
         queue: Object,
-        /// Those to the queue: by its file, by the watch.
+        /// Those to the queue: by its file, and by who pins it.
         references: AtomicUsize,
     }
 
@@ -348,7 +303,6 @@ mod removal {
             if fault != Fault::FreedFirst {
                 self.watch.free();
             }
-            self.put_queue();
         }
 
         /// `Queue::remove_all`, or `Queue::remove`.
@@ -372,6 +326,7 @@ mod removal {
                 }
                 let list = (fault != Fault::PinUnlocked).then_some(list);
                 self.watch.touch(); // pin()
+                self.queue.touch();
                 self.references.fetch_add(1, Relaxed);
                 drop(list);
                 self.remove(fault); // release()
@@ -389,7 +344,7 @@ mod removal {
                 watch: Object::new(),
                 file: Object::new(),
                 queue: Object::new(),
-                references: AtomicUsize::new(2),
+                references: AtomicUsize::new(1),
             });
             let other = world.clone();
             let producer = thread::spawn(move || other.event());

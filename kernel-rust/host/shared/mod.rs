@@ -4,23 +4,22 @@
 //!
 //! | shared | where | what keeps it right | model |
 //! |---|---|---|---|
-//! | `*slot`: the list of a source is published | `file_notify_publish()`, `file_notify_head()` in `fs/fcblist.c` | one `cmpxchg()`; readers follow the pointer | [`lists`]: `publication` |
 //! | a change of a socket, against a callback that is added or modified | `__file_notify_addcb()`, `file_notify_modcb()`, `sk_notify()` | a full barrier on either side (ORDERING) | [`lists`]: `ordering` |
-//! | the same for a pipe | `file_notify_head()`, `pipe_notify_head()` | `pipe->mutex` on either side, which takes the place of the barriers | [`lists`]: `pipe` |
+//! | the same for a pipe | `__file_notify_addcb()`, `pipe_notify_head()` | `pipe->mutex` on either side, which takes the place of the barriers; a release, for others who add | [`lists`]: `pipe` |
 //! | `file->f_cb` | `__file_notify_addcb()`, `file_notify_cleanup()` | the count of the file's references | [`lists`]: `f_cb` |
 //! | a callback and its file: producer, last close, release of the queue, `EP_CTL_DEL` | `__file_notify_event()`, `__file_notify_cleanup()`, `Queue::free`, `FileCallback::release` | `head->lock`, `Queue::ctl`, the reference that `pin` takes | [`lists`]: `removal` |
-//! | the list of a socket that goes away | `sk_notify()`, `struct socket_wq` | a grace period of RCU | [`lists`]: `grace_period` |
+//! | the list of a socket that goes away | `sk_notify()`, `struct socket` | a grace period of RCU | [`lists`]: `grace_period` |
 //! | `file_notify_key`, `file_notify_users` | `file_notify_get()`, `file_notify_put()`, `file_notify_off()` | the count goes up after the key, under the mutex | [`lists`]: `static_key` |
 //! | `evpoll_watches` of a user | `evpoll_charge_watch()` in `fs/evpoll/syscalls.c` | one atomic operation decides | [`lists`]: `charge` |
 //! | the sleep of a wait, against `notify` | `WaitLock::wait_until`, `Watch::post` | `Queue::state`, and the look at it after one is on the wait queue | [`waits`]: `sleep` |
 //! | a wake-up for one who leaves: time is up, a signal | `WaitLock::wait_until` | he looks first whether there is something | [`waits`]: `timeout` |
-//! | a wake-up for one who cannot take it (`EFAULT`) | `Queue::do_wait`, `Queue::pass_on` | he wakes another | [`waits`]: `passed_on` |
+//! | a wake-up for one who cannot take it (`EFAULT`) | `Queue::wait`, `Queue::pass_on` | he wakes another | [`waits`]: `passed_on` |
 //! | events that come while a hand-out is squeezed | `Queue::squeeze_out`, `State::is_ready` | who is done with it wakes another | [`waits`]: `squeezing` |
 //! | `EP_CTL_DEL` against `notify` | `Queue::free` | off the list, then taken back | [`waits`]: `removed` |
 //! | `EP_CTL_MOD` against `notify` | `Queue::modify` | first the callback, then what is pending | [`waits`]: `modified` |
-//! | `EP_CTL_ADD_AND_TEST`, and a reader "until EAGAIN, then wait" | `Queue::add`, `Queue::look`, `Queue::do_wait` | on the list, then `->poll()` | [`waits`]: `whole` |
+//! | `EP_CTL_ADD_AND_TEST`, and a reader "until EAGAIN, then wait" | `Queue::add`, `Queue::look`, `Queue::wait` | on the list, then `->poll()` | [`waits`]: `whole` |
 //! | `Queue::watchers`: an event of a queue that is being added to another | `Watch::post`, `Source::is_watched`, `QueueFile::poll` | looked at with `Queue::state` held | [`waits`]: `nested` |
-//! | `Queue::maxfds`, read without `ctl` and `memory` | `Queue::half_size` in `Queue::do_wait`, `Queue::allocate`, `Queue::deallocate`, `Queue::unmapped` | does not change while `State::mapping` is known | [`waits`]: `room` |
+//! | `Queue::maxfds`, read without `ctl` and `memory` | `Queue::half_size` in `Queue::wait`, `Queue::allocate`, `Queue::deallocate`, `Queue::unmapped` | does not change while `State::mapping` is known | [`waits`]: `room` |
 //!
 //! Not modelled, because a lock covers each access:
 //!
@@ -35,10 +34,10 @@
 //!
 //! Nor, because any value will do:
 //!
-//! - `fcb_head.duplex`, read by `__pipe_notify()` without `head->lock`: who reads what it was
+//! - `fcb_head.duplex`, read by `pipe_notify()` without `head->lock`: who reads what it was
 //!   before the callback came tells of one end only, and `->poll()`, called after the callback
 //!   came, has told of both;
-//! - `Queue::maxfds` in fdinfo, and in `Queue::do_wait` where nothing is pending; `timer_slack_ns`;
+//! - `Queue::maxfds` in fdinfo, and in `Queue::wait` where nothing is pending; `timer_slack_ns`;
 //!   `max_user_watches`, which is a limit of its moment.
 //!
 //! An interrupt on the same processor is another thread here: locks are taken with interrupts off,

@@ -3,9 +3,10 @@
 //! without a lock. The double buffer is the kernel's own.
 
 use crate::buffer::{DoubleBuffer, Entry, HandOut, Posted, Slot, SqueezeOut, Storage};
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{
     fence, AtomicBool, AtomicU16, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
 };
 use loom::sync::{Mutex, MutexGuard, Notify};
 use loom::thread;
@@ -26,13 +27,35 @@ impl Storage for Memory {
     fn store(&mut self, half: usize, index: u32, entry: Entry) {
         self.0[half][index as usize] = entry;
     }
+
+    fn add(&mut self, half: usize, index: u32, revents: u16) {
+        self.0[half][index as usize].revents |= revents;
+    }
+}
+
+/// The slots of the watches, which `Queue::state` protects as well; but see [`removed`].
+struct Slots([UnsafeCell<Slot>; 2]);
+
+// SAFETY: loom looks after the cells.
+unsafe impl Sync for Slots {}
+
+impl Slots {
+    fn with_mut<R>(&self, watch: usize, f: impl FnOnce(&mut Slot) -> R) -> R {
+        // SAFETY: loom panics when somebody else uses it at the same time.
+        self.0[watch].with_mut(|slot| f(unsafe { &mut *slot }))
+    }
+
+    fn is_idle(&self, watch: usize) -> bool {
+        // SAFETY: loom panics when somebody writes at the same time.
+        self.0[watch].with(|slot| unsafe { (*slot).is_idle() })
+    }
 }
 
 /// What `Queue::state` protects: [`DoubleBuffer`], and the rest as far as it matters.
 struct State {
     buffer: DoubleBuffer,
     memory: Memory,
-    slots: [Slot; 2],
+    slots: Arc<Slots>,
     squeezing: bool,
     /// The wait queue: the tasks on it, in order.
     sleepers: VecDeque<usize>,
@@ -48,7 +71,10 @@ impl State {
         Self {
             buffer: DoubleBuffer::new(),
             memory: Memory([[entry; 3]; 2]),
-            slots: [Slot::default(); 2],
+            slots: Arc::new(Slots([
+                UnsafeCell::new(Slot::new(IN | OUT)),
+                UnsafeCell::new(Slot::new(IN | OUT)),
+            ])),
             squeezing: false,
             sleepers: VecDeque::new(),
         }
@@ -59,13 +85,16 @@ impl State {
     }
 
     fn post(&mut self, watch: usize, revents: u16) -> Posted {
-        let slot = &mut self.slots[watch];
-        self.buffer
-            .post(&mut self.memory, slot, watch as i32, IN | OUT, revents)
+        let (buffer, memory) = (&mut self.buffer, &mut self.memory);
+        self.slots.with_mut(watch, |slot| {
+            buffer.post(memory, slot, watch as i32, revents)
+        })
     }
 
     fn revoke(&mut self, watch: usize) {
-        self.buffer.revoke(&mut self.memory, &mut self.slots[watch]);
+        let (buffer, memory) = (&mut self.buffer, &mut self.memory);
+        self.slots
+            .with_mut(watch, |slot| buffer.revoke(memory, slot));
     }
 
     /// What is handed out of a watch. There are no holes.
@@ -103,6 +132,8 @@ enum Fault {
     SqueezedSilently,
     /// A callback is removed, or changed, last.
     CallbackLast,
+    /// Whether there is anything to take back is looked at before the callback is removed.
+    LooksFirst,
     /// `->poll()` before the callback is on the list.
     PollFirst,
     /// An event before what it is about.
@@ -112,14 +143,17 @@ enum Fault {
 /// A queue, and two tasks that may sleep.
 struct Queue {
     state: Mutex<State>,
+    slots: Arc<Slots>,
     tasks: [Notify; 2],
     fault: Fault,
 }
 
 impl Queue {
     fn new(fault: Fault) -> Self {
+        let state = State::new();
         Self {
-            state: Mutex::new(State::new()),
+            slots: state.slots.clone(),
+            state: Mutex::new(state),
             tasks: [Notify::new(), Notify::new()],
             fault,
         }
@@ -187,7 +221,7 @@ impl Queue {
         }
     }
 
-    /// `Queue::do_wait`, for one who can take what there is. Returns the number of entries.
+    /// `Queue::wait`, for one who can take what there is. Returns the number of entries.
     fn wait(&self, task: usize, until: Until) -> u32 {
         let Some(mut state) = self.wait_until(task, until) else {
             return 0;
@@ -216,7 +250,7 @@ impl Queue {
         }
     }
 
-    /// `Queue::do_wait`, for one who has no room for the answer.
+    /// `Queue::wait`, for one who has no room for the answer.
     fn wait_in_vain(&self, task: usize, until: Until) {
         let state = self.wait_until(task, until);
         if state.is_none() {
@@ -426,12 +460,26 @@ mod removed {
                 other.event(IN);
                 other.event(IN);
             });
-            if fault == Fault::CallbackLast {
-                source.queue.lock().revoke(0);
-                source.set(0);
-            } else {
-                source.set(0);
-                source.queue.lock().revoke(0);
+            // Without the lock: nobody else can mean this slot.
+            let is_idle = || source.queue.slots.is_idle(0);
+            match fault {
+                Fault::CallbackLast => {
+                    source.queue.lock().revoke(0);
+                    source.set(0);
+                }
+                Fault::LooksFirst => {
+                    let idle = is_idle();
+                    source.set(0);
+                    if !idle {
+                        source.queue.lock().revoke(0);
+                    }
+                }
+                _ => {
+                    source.set(0);
+                    if !is_idle() {
+                        source.queue.lock().revoke(0);
+                    }
+                }
             }
             let late = source.queue.lock().flip(0);
             assert_eq!(late, 0, "delivered after its removal");
@@ -450,6 +498,12 @@ mod removed {
     #[should_panic(expected = "delivered after its removal")]
     fn not_if_the_callback_goes_last() {
         model(Fault::CallbackLast);
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn not_if_it_looks_before_the_callback_is_gone() {
+        model(Fault::LooksFirst);
     }
 }
 
@@ -473,7 +527,7 @@ mod modified {
                     slots,
                     ..
                 } = &mut *state;
-                buffer.narrow(memory, &mut slots[0], OUT, OUT);
+                slots.with_mut(0, |slot| buffer.narrow(memory, slot, OUT, OUT));
             };
             if fault == Fault::CallbackLast {
                 narrow();
@@ -594,8 +648,8 @@ mod nested {
 
     struct Inner {
         state: Mutex<State>,
-        /// `Queue::watchers`: whether there is a list.
-        slot: AtomicBool,
+        /// `Queue::watchers`: whether anybody watches.
+        watched: AtomicBool,
         /// Whether the outer queue's callback is on it.
         list: Mutex<bool>,
     }
@@ -604,16 +658,16 @@ mod nested {
         loom::model(move || {
             let inner = Arc::new(Inner {
                 state: Mutex::new(State::new()),
-                slot: AtomicBool::new(false),
+                watched: AtomicBool::new(false),
                 list: Mutex::new(false),
             });
             let other = inner.clone();
             let producer = thread::spawn(move || {
-                let early = other.slot.load(Acquire);
+                let early = other.watched.load(Acquire);
                 let watched = {
                     let mut state = other.state.lock().unwrap();
                     assert_eq!(state.post(0, IN), Posted::First);
-                    other.slot.load(Acquire)
+                    other.watched.load(Acquire)
                 };
                 let watched = if wrong == Wrong::LookedAtBefore {
                     early
@@ -625,7 +679,7 @@ mod nested {
             });
             let poll = || inner.state.lock().unwrap().buffer.pending() != 0;
             let early = wrong == Wrong::PollFirst && poll();
-            inner.slot.swap(true, AcqRel);
+            inner.watched.store(true, Release);
             *inner.list.lock().unwrap() = true;
             fence(SeqCst);
             let found = early || (wrong != Wrong::PollFirst && poll());
@@ -690,7 +744,7 @@ mod room {
             *self.state.lock().unwrap() = Some(room);
         }
 
-        /// `Queue::do_wait`
+        /// `Queue::wait`
         fn wait(&self) {
             let state = self.state.lock().unwrap();
             if let Some(room) = *state {

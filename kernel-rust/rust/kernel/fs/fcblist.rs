@@ -6,18 +6,13 @@
 
 use crate::{
     bindings,
-    error::to_result,
-    ffi::{
-        c_int,
-        c_void, //
-    },
+    ffi::c_void,
     fs::File,
     prelude::*,
     sync::Arc,
     types::Opaque, //
 };
 use core::{
-    cell::UnsafeCell,
     marker::{
         PhantomData,
         PhantomPinned, //
@@ -53,14 +48,13 @@ pub trait FileCallback: Send + Sync + Sized + 'static {
 
 /// A callback, with the data that it is called with.
 ///
-/// Is removed when it is dropped. The owner must drop it when [`FileCallback::release`] asks for
-/// it; closing the file waits for that.
+/// Is removed when it is dropped, which is in process context. The owner must drop it when
+/// [`FileCallback::release`] asks for it; closing the file waits for that.
 ///
 /// # Invariants
 ///
-/// `fcb.head` is null if the callback is not on a list. Otherwise `file_notify_addcb` succeeded
-/// for it, and the list's head is valid: it lives longer than the file, which is not released
-/// before the callback is removed.
+/// `fcb.file` is null if the callback is not on a list. Otherwise it was added for that file, which
+/// is valid: it is not released before the callback is removed.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub struct Callback<T: FileCallback> {
@@ -85,7 +79,7 @@ impl<T: FileCallback> Callback<T> {
 
     /// Constructs a new initialiser. `id` is passed to [`FileCallback::release`].
     pub fn new(data: T, id: u32) -> impl PinInit<Self> {
-        // INVARIANT: `head` is null.
+        // INVARIANT: `file` is null.
         pin_init!(Self {
             // SAFETY: `place` is valid for writes.
             fcb <- Opaque::ffi_init(|place: *mut bindings::fcb_struct| unsafe {
@@ -101,19 +95,28 @@ impl<T: FileCallback> Callback<T> {
     /// Asks to be called back for `events` of `file`.
     ///
     /// Afterwards the caller should call [`poll_now`]: for the state at this moment, and because
-    /// many a producer only tells of the end of a condition that somebody met.
+    /// many a producer only tells of the end of a condition that somebody met. If this returns
+    /// `false` it is for the state only.
     ///
     /// Process context, may sleep. Fails with `EPERM` for files that do not tell of their events,
     /// with `EBUSY` if it was added before.
-    pub fn add(self: Pin<&mut Self>, file: &File, events: u32) -> Result {
+    #[inline(always)]
+    pub fn add(self: Pin<&mut Self>, file: &File, events: u32) -> Result<bool> {
+        let fcb = self.unused()?;
+        // INVARIANT: `file` is set if this succeeds, and only then.
         // SAFETY: `fcb` is valid and stays where it is until it is dropped, which removes it.
         // `ops` and `id` are set.
-        self.add_with(|fcb| unsafe { bindings::file_notify_addcb(file.as_ptr(), fcb, events) })
+        match unsafe { bindings::file_notify_addcb(file.as_ptr(), fcb, events) } {
+            0 => Ok(true),
+            1 => Ok(false),
+            err => Err(Error::from_errno(err)),
+        }
     }
 
     /// Asks to be called back for `events` of `file`, which keeps its callbacks in `source`.
     ///
-    /// Otherwise like [`add`](Self::add).
+    /// Otherwise like [`add`](Self::add), but only fails with `EBUSY`. Whether there is more to
+    /// [`poll_now`] than the state, the caller knows.
     ///
     /// # Safety
     ///
@@ -125,58 +128,49 @@ impl<T: FileCallback> Callback<T> {
         source: &Source,
         events: u32,
     ) -> Result {
+        let fcb = self.unused()?;
+        // INVARIANT: It is on a list, and `file` is set.
         // SAFETY: As in `add`; the list is valid by the safety requirements.
-        self.add_with(|fcb| unsafe {
-            bindings::file_notify_addcb_at(file.as_ptr(), source.0.get(), fcb, events)
-        })
+        unsafe { bindings::file_notify_addcb_at(file.as_ptr(), source.head.get(), fcb, events) };
+        Ok(())
     }
 
-    fn add_with(
-        self: Pin<&mut Self>,
-        add: impl FnOnce(*mut bindings::fcb_struct) -> c_int,
-    ) -> Result {
-        let fcb = self.fcb.get();
-        // SAFETY: `fcb` is valid, and `&mut` means that nobody else uses it; if it is on a list,
-        // `head` does not change.
-        if !unsafe { (*fcb).head }.is_null() {
-            return Err(EBUSY);
+    /// The C part, if it is not on a list.
+    #[inline]
+    fn unused(self: Pin<&mut Self>) -> Result<*mut bindings::fcb_struct> {
+        if self.file() == 0 {
+            Ok(self.fcb.get())
+        } else {
+            Err(EBUSY)
         }
-        let added = to_result(add(fcb));
-        if added.is_err() {
-            // INVARIANT: It is not on a list.
-            // SAFETY: As above.
-            unsafe { (*fcb).head = core::ptr::null_mut() };
-        }
-        added
     }
 
-    /// Changes the events. Returns when no call with another one is running. Any context.
+    /// Changes the events. Returns when no call with another one is running. Process context.
     pub fn modify(&self, events: u32) {
-        let fcb = self.fcb.get();
-        // SAFETY: By the type invariants the callback is on a list if `head` is not null; `head`
-        // only changes through `&mut`.
-        unsafe {
-            if !(*fcb).head.is_null() {
-                bindings::file_notify_modcb(fcb, events);
-            }
+        if self.file() != 0 {
+            // SAFETY: By the type invariants the callback is on a list, where it stays: `file` only
+            // changes through `&mut`.
+            unsafe { bindings::file_notify_modcb(self.fcb.get(), events) };
         }
     }
 
     /// Removes the callback from the list, if it is on one. Returns when it is not running, and it
-    /// will not be called again. Any context.
+    /// will not be called again. Process context.
+    #[inline]
     pub fn remove(self: Pin<&mut Self>) {
-        let fcb = self.fcb.get();
-        // SAFETY: By the type invariants, the callback is on a list if `head` is not null.
-        unsafe {
-            if !(*fcb).head.is_null() {
+        if self.file() != 0 {
+            let fcb = self.fcb.get();
+            // INVARIANT: It is not on a list any more.
+            // SAFETY: By the type invariants, the callback is on a list; `&mut` means that nobody
+            // else adds or removes it.
+            unsafe {
                 bindings::file_notify_delcb(fcb);
-                // INVARIANT: It is not on a list any more.
-                (*fcb).head = core::ptr::null_mut();
+                (*fcb).file = core::ptr::null_mut();
             }
         }
     }
 
-    /// The address of the file that the callback was added for, 0 if there is none.
+    /// The address of the file that the callback was added for, 0 if it is on no list.
     #[inline]
     pub fn file(&self) -> usize {
         // SAFETY: `file` only changes through `&mut`.
@@ -248,30 +242,31 @@ impl<T: FileCallback> PinnedDrop for Callback<T> {
     }
 }
 
-/// Where a kind of files of one's own keeps its callbacks, for [`Callback::add_at`].
+/// The callbacks of a file of one's own kind, for [`Callback::add_at`].
 ///
 /// # Invariants
 ///
-/// Null, or a list that was made for a callback and is owned by this. It never changes again.
-pub struct Source(UnsafeCell<*mut bindings::fcb_head>);
+/// An initialised list. When it is dropped, there is no callback on it.
+#[pin_data]
+pub struct Source {
+    #[pin]
+    head: Opaque<bindings::fcb_head>,
+}
 
-// SAFETY: The pointer is published atomically, once, and the list has a lock of its own.
+// SAFETY: The list has a lock of its own, and is empty when it is moved.
 unsafe impl Send for Source {}
 // SAFETY: As above.
 unsafe impl Sync for Source {}
 
 impl Source {
-    /// Creates one without callbacks.
-    #[expect(clippy::new_without_default)]
-    pub const fn new() -> Self {
-        // INVARIANT: It is null.
-        Self(UnsafeCell::new(core::ptr::null_mut()))
-    }
-
-    #[inline]
-    fn head(&self) -> *mut bindings::fcb_head {
-        // SAFETY: The pointer is valid for reads. It may be set at this moment, once.
-        unsafe { self.0.get().read_volatile() }
+    /// Constructs a new initialiser, without callbacks.
+    pub fn new() -> impl PinInit<Self> {
+        // INVARIANT: The list is initialised here. Callbacks are removed before their file is
+        // released, which is before this is dropped, by the safety requirements of `add_at`.
+        pin_init!(Self {
+            // SAFETY: `place` is valid for writes.
+            head <- Opaque::ffi_init(|place| unsafe { bindings::file_notify_head_init(place) }),
+        })
     }
 
     /// Whether anybody has ever asked to be called back.
@@ -280,16 +275,16 @@ impl Source {
     /// file that follows [`Callback::add_at`].
     #[inline]
     pub fn is_watched(&self) -> bool {
-        !self.head().is_null()
+        // SAFETY: The list is valid. The flag may be set at this moment.
+        unsafe { (&raw const (*self.head.get()).watched).read_volatile() }
     }
 
-    /// Tells that exactly `events` happened, if [watched](Self::is_watched). Any context, but not
-    /// from within [`FileCallback::notify`].
+    /// Tells that exactly `events` happened, if it is [watched](Self::is_watched). Process context,
+    /// with interrupts on.
     pub fn notify(&self, events: u32) {
-        let head = self.head();
-        if !head.is_null() {
+        if self.is_watched() {
             // SAFETY: By the invariants the list is valid.
-            unsafe { bindings::file_notify_event(head, events, None) };
+            unsafe { bindings::file_send_notify(self.head.get(), events) };
         }
     }
 
@@ -300,25 +295,17 @@ impl Source {
     /// Called from there, and following callbacks from this source never leads back to a list that
     /// is locked.
     pub unsafe fn notify_nested<T: FileCallback>(&self, below: &Callback<T>, events: u32) {
-        let head = self.head();
-        if !head.is_null() {
+        if self.is_watched() {
             // SAFETY: By the invariants the list is valid; the rest is the safety requirements.
-            unsafe { bindings::file_notify_nested(head, below.fcb.get(), events) };
+            unsafe { bindings::file_notify_nested(self.head.get(), below.fcb.get(), events) };
         }
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        // SAFETY: By the invariants the list is owned, or null. Nobody has a callback on it: the
-        // file was released before.
-        unsafe { bindings::kfree(self.head().cast()) };
     }
 }
 
 /// Calls `->poll()` of `file`, without waiting, as somebody who is interested in `events`.
 ///
 /// Process context, may sleep.
+#[inline]
 pub fn poll_now(file: &File, events: u32) -> u32 {
     let mut table = bindings::poll_table_struct {
         _qproc: None,
