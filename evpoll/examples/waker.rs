@@ -36,7 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             } else if event.fd() == reader.as_raw_fd() {
                 let mut bytes = [0; 100];
                 let count = reader.read(&mut bytes)?;
-                data = String::from_utf8_lossy(&bytes[..count]).into_owned();
+                // Nothing more, if it is the end.
+                data += &String::from_utf8_lossy(&bytes[..count]);
             }
         }
     }
