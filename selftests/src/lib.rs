@@ -14,6 +14,7 @@ pub mod fuzz;
 pub mod inject;
 mod law;
 pub mod net;
+mod program;
 pub mod queue;
 pub mod runner;
 pub mod storm;

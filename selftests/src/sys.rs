@@ -2,6 +2,7 @@
 //! The system calls that the tests use besides evpoll's, each failing loudly.
 
 use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::raw::{c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -32,6 +33,20 @@ impl Fd {
         let raw = self.0;
         std::mem::forget(self);
         raw
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: our own descriptor, open until it is dropped.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+impl From<Fd> for OwnedFd {
+    fn from(fd: Fd) -> OwnedFd {
+        // SAFETY: our own descriptor, which is given away.
+        unsafe { OwnedFd::from_raw_fd(fd.leak()) }
     }
 }
 

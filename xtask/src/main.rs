@@ -19,6 +19,7 @@ mod series;
 mod source;
 mod toolchain;
 mod tree;
+mod uapi;
 mod workbench;
 
 // The guest: what it is booted with and what it says.

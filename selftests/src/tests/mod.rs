@@ -22,17 +22,33 @@ macro_rules! variants {
     };
 }
 
+/// The list of tests that start C programs: each function once for each compiler and ABI.
+macro_rules! programs {
+    ($group:literal: $($name:ident),* $(,)?) => {
+        pub const TESTS: &[crate::runner::Test] = &[$(
+            crate::runner::test($group, concat!(stringify!($name), "_gcc_x86_64"), || $name("gcc-x86_64")),
+            crate::runner::test($group, concat!(stringify!($name), "_gcc_i386"), || $name("gcc-i386")),
+            crate::runner::test($group, concat!(stringify!($name), "_gcc_x32"), || $name("gcc-x32")),
+            crate::runner::test($group, concat!(stringify!($name), "_clang_x86_64"), || $name("clang-x86_64")),
+            crate::runner::test($group, concat!(stringify!($name), "_clang_i386"), || $name("clang-i386")),
+        )*];
+    };
+}
+
 mod bad_input;
 mod closing;
 mod counters;
 mod create;
 mod ctl;
 mod device;
+mod examples;
 mod faults;
 mod fdinfo;
 mod fifo;
 mod fuzz;
+mod library;
 mod limits;
+mod manual;
 mod mapping;
 mod memory;
 mod nesting;
@@ -90,6 +106,9 @@ pub fn all() -> Vec<Test> {
         vsock::TESTS,
         pipe::TESTS,
         programs2002::TESTS,
+        manual::TESTS,
+        examples::TESTS,
+        library::TESTS,
         fifo::TESTS,
         threads::TESTS,
         fuzz::TESTS,
@@ -117,9 +136,12 @@ const EMULATED_NOT: &[&str] = &[
     "ctl.itself_through_a_duplicate",
     "ctl.room_after_close",
     "device.",
+    "examples.",
     "fdinfo.",
     "fuzz.",
+    "library.",
     "limits.",
+    "manual.",
     "mapping.",
     "memory.",
     "nesting.",

@@ -5,35 +5,17 @@
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
-use crate::abi::*;
 use crate::check::ok;
-use crate::runner::{skip, test, Test};
+use crate::program::{input, Program};
 use crate::sys::*;
 
-/// Where they are, unless `EVPOLL_PROGRAMS` says otherwise.
-const FOLDER: &str = "/evpoll/programs";
 /// For what should not happen, in milliseconds.
 const SHORT: u64 = 200;
 
-/// Each test once for each compiler and ABI.
-macro_rules! programs {
-    ($($name:ident),* $(,)?) => {
-        pub const TESTS: &[Test] = &[$(
-            test("programs2002", concat!(stringify!($name), "_gcc_x86_64"), || $name("gcc-x86_64")),
-            test("programs2002", concat!(stringify!($name), "_gcc_i386"), || $name("gcc-i386")),
-            test("programs2002", concat!(stringify!($name), "_gcc_x32"), || $name("gcc-x32")),
-            test("programs2002", concat!(stringify!($name), "_clang_x86_64"), || $name("clang-x86_64")),
-            test("programs2002", concat!(stringify!($name), "_clang_i386"), || $name("clang-i386")),
-        )*];
-    };
-}
-
-programs!(
+programs!("programs2002":
     stdin_data_comes_later,
     stdin_writer_goes,
     stdin_nothing_comes,
@@ -46,106 +28,6 @@ programs!(
     server_data_was_there_and_test,
     server_client_goes,
 );
-
-/// One of the programs, running; killed when dropped.
-struct Program {
-    child: Child,
-    out: Fd,
-    said: Vec<u8>,
-}
-
-impl Program {
-    #[track_caller]
-    fn start(name: &str, made: &str, args: &[&str], stdin: impl Into<Stdio>) -> Program {
-        let folder = std::env::var_os("EVPOLL_PROGRAMS").unwrap_or(FOLDER.into());
-        let path = PathBuf::from(folder).join(format!("{name}-{made}"));
-        if !path.exists() {
-            skip("not built on this machine");
-        }
-        let started = Command::new(&path)
-            .args(args)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = match started {
-            Ok(child) => child,
-            Err(error) => panic!("{}: {error}", path.display()),
-        };
-        let out = Fd::new(child.stdout.take().expect("its output").into_raw_fd());
-        // SAFETY: takes no pointer.
-        let set = unsafe { libc::fcntl(out.raw(), libc::F_SETFL, libc::O_NONBLOCK) };
-        ok("fcntl", sys(set));
-        Program {
-            child,
-            out,
-            said: Vec::new(),
-        }
-    }
-
-    /// Its next line, if it comes in this time or before it ends.
-    #[track_caller]
-    fn line_within(&mut self, milliseconds: i32) -> Option<String> {
-        let end = Instant::now() + std::time::Duration::from_millis(milliseconds as u64);
-        loop {
-            if let Some(at) = self.said.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.said.drain(..=at).collect();
-                return Some(String::from_utf8_lossy(&line[..at]).into_owned());
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if poll_for(self.out.raw(), IN, left.as_millis() as i32) == 0 {
-                return None;
-            }
-            let more = ok("its output", read(&self.out, 4096));
-            if more.is_empty() {
-                return None;
-            }
-            self.said.extend(more);
-        }
-    }
-
-    #[track_caller]
-    fn line(&mut self) -> String {
-        let line = self.line_within(limit(2000));
-        line.unwrap_or_else(|| panic!("expected a line of output, got none"))
-    }
-
-    #[track_caller]
-    fn says(&mut self, want: &str) {
-        check_eq!("its output", self.line(), want);
-    }
-
-    /// The number after this word.
-    #[track_caller]
-    fn number(&mut self, word: &str) -> u16 {
-        let line = self.line();
-        let number = line.strip_prefix(word).and_then(|n| n.trim().parse().ok());
-        number.unwrap_or_else(|| panic!("its output: expected {word} N, got {line:?}"))
-    }
-
-    /// It says nothing more and ends with this status.
-    #[track_caller]
-    fn ends(mut self, status: i32) {
-        check_eq!("its output", self.line_within(limit(2000)), None);
-        let ended = self.child.wait().expect("wait");
-        check_eq!("its exit status", ended.code(), Some(status));
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The end that a program gets: blocking, as it would be.
-fn input(fd: Fd) -> OwnedFd {
-    // SAFETY: takes no pointer; the descriptor is given away.
-    unsafe {
-        libc::fcntl(fd.raw(), libc::F_SETFL, 0);
-        OwnedFd::from_raw_fd(fd.leak())
-    }
-}
 
 /// `stdin`, with what is in the pipe already.
 #[track_caller]

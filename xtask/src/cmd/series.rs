@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `cargo xtask series`: keeps patches/ and kernel-rust/ one and the same.
+//! `cargo xtask series`: keeps patches/ and kernel-rust/ one and the same, and the copy of the
+//! kernel's header in evpoll/include.
 
 use crate::cli;
 use crate::ctx::{existing_dir, Ctx};
@@ -8,6 +9,7 @@ use crate::files;
 use crate::git;
 use crate::progress::{output, say};
 use crate::series::{self, Patch};
+use crate::uapi;
 use crate::workbench::Workbench;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,8 +33,8 @@ pub fn main(ctx: &Ctx, args: cli::Series) -> anyhow::Result<u8> {
     }
 }
 
-/// Prints a line for each difference between patches/ and kernel-rust/, and between patches/ and
-/// what git makes of it.
+/// Prints a line for each difference between patches/ and kernel-rust/, between patches/ and what
+/// git makes of it, and between the kernel's header and its copy.
 fn check(ctx: &Ctx, patches: &[Patch]) -> anyhow::Result<u8> {
     let bench = Workbench::set_up(ctx, patches)?;
     for patch in patches {
@@ -59,6 +61,10 @@ fn check(ctx: &Ctx, patches: &[Patch]) -> anyhow::Result<u8> {
             (None, _) => differences.push(format!("kernel-rust/{}: missing", file.display())),
         }
     }
+    let header = bench.file(Path::new(uapi::SOURCE))?;
+    if !uapi::in_step(&ctx.root, header.as_deref())? {
+        differences.push(format!("{}: not what the patches make of it", uapi::COPY));
+    }
     let made = bench.patches()?;
     differences.extend(
         changes(patches, &made)?
@@ -76,7 +82,7 @@ fn check(ctx: &Ctx, patches: &[Patch]) -> anyhow::Result<u8> {
         );
         return Ok(0);
     }
-    say("xtask: cargo xtask series regenerates patches/ from kernel-rust/");
+    say("xtask: cargo xtask series regenerates patches/ from kernel-rust/, and the copy of the header");
     Ok(1)
 }
 
@@ -104,6 +110,7 @@ fn regenerate(ctx: &Ctx, patches: &[Patch]) -> anyhow::Result<u8> {
         }
     }
     write(ctx, patches, &bench.patches()?)?;
+    copy_header(ctx, bench.file(Path::new(uapi::SOURCE))?)?;
     Ok(0)
 }
 
@@ -144,6 +151,7 @@ fn from_tree(ctx: &Ctx, tree: &Path) -> anyhow::Result<u8> {
     let made = git::format_patches(tree, &base, &ctx.cache.join(".tmp-patches"))?;
     write(ctx, &series::patches(&ctx.root)?, &made)?;
 
+    copy_header(ctx, git::committed(tree, Path::new(uapi::SOURCE))?)?;
     let added = series::added_rust(&series::patches(&ctx.root)?);
     for file in &added {
         let place = series::rust_folder(&ctx.root).join(file);
@@ -157,6 +165,17 @@ fn from_tree(ctx: &Ctx, tree: &Path) -> anyhow::Result<u8> {
         println!("{}", in_no_patch(file));
     }
     Ok(0)
+}
+
+/// Makes the copy of the kernel's header, if the series has one.
+fn copy_header(ctx: &Ctx, header: Option<Vec<u8>>) -> anyhow::Result<()> {
+    let Some(header) = header else {
+        return Ok(());
+    };
+    if uapi::copy(&ctx.root, &header)? {
+        println!("{}: written", uapi::COPY);
+    }
+    Ok(())
 }
 
 fn in_no_patch(file: &Path) -> String {

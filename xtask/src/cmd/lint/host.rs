@@ -32,6 +32,31 @@ pub fn clippy(ctx: &Ctx, _step: &mut Step) -> anyhow::Result<Outcome> {
     conclude(&out, short_messages(&text), "rustup component add clippy")
 }
 
+/// What rustdoc says about the library for Rust programs: links that lead nowhere, for example.
+pub fn doc(ctx: &Ctx, _step: &mut Step) -> anyhow::Result<Outcome> {
+    let mut cmd = Command::new("cargo");
+    cmd.args(["doc", "--package", "evpoll", "--no-deps", "--keep-going"])
+        .env("CARGO_TERM_COLOR", "never")
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .current_dir(&ctx.root)
+        .stdin(Stdio::null());
+    let out = cmd.output().context("cannot run cargo")?;
+    let findings = doc_messages(&String::from_utf8_lossy(&out.stderr));
+    let mut outcome = conclude(&out, findings, "install rustdoc")?;
+    outcome.looked_at = "evpoll".into();
+    Ok(outcome)
+}
+
+/// Each message with its place, which is on the line below.
+fn doc_messages(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let found = lines.windows(2).filter_map(|pair| {
+        let place = pair[1].strip_prefix("--> ")?;
+        Some(format!("{place}: {}", pair[0]))
+    });
+    found.collect()
+}
+
 /// What mandoc says about the manual pages, from a warning on: below that is a matter of style, in
 /// which man-pages(7) is of another opinion.
 pub fn man_pages(ctx: &Ctx) -> anyhow::Result<Outcome> {
@@ -100,6 +125,17 @@ fn conclude(out: &Output, findings: Vec<String>, hint: &str) -> anyhow::Result<O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_of_rustdoc_have_their_place_below() {
+        let text = " Documenting x v0.1.0 (/x)\nerror: unresolved link to `Nothing`\n --> x/src/a.rs:3:5\n\
+                    |\n3 | /// [`Nothing`]\nerror: could not document `x`\n";
+        let found = doc_messages(text);
+        assert_eq!(
+            found,
+            ["x/src/a.rs:3:5: error: unresolved link to `Nothing`"]
+        );
+    }
 
     #[test]
     fn messages_are_told_from_the_rest() {

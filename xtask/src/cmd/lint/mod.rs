@@ -44,6 +44,7 @@ pub fn main(ctx: &Ctx, _args: cli::Lint) -> anyhow::Result<u8> {
     let mut table = Table::default();
     table.run("cargo fmt", |step| host::fmt(ctx, step))?;
     table.run("cargo clippy", |step| host::clippy(ctx, step))?;
+    table.run("cargo doc", |step| host::doc(ctx, step))?;
     table.run("man pages", |_| host::man_pages(ctx))?;
     table.run("rustfmt", |_| patches::rustfmt(&build, &patches))?;
     table.run("checkpatch", |_| patches::checkpatch(&build, &patches))?;

@@ -2,42 +2,52 @@
 //! C programs that the selftests start: each by every compiler for every ABI.
 
 use super::abis::Tools;
-use super::Program;
+use super::{manual, Program};
 use crate::ctx::Ctx;
 use crate::files;
 use crate::progress::{run_logged, Step};
+use anyhow::Context;
+use std::path::PathBuf;
 use std::process::Command;
 
-/// In `selftests/programs`: folders and the programs in them.
-const SOURCES: [(&str, &str); 2] = [("2002", "stdin"), ("2002", "server")];
+/// In `selftests/programs`.
+const SOURCES: [&str; 2] = ["2002/stdin.c", "2002/server.c"];
 
 /// Their names are those of the source, the compiler and the ABI.
 pub fn build(ctx: &Ctx, tools: &Tools, step: &mut Step) -> anyhow::Result<Vec<Program>> {
     let folder = ctx.root.join("target/guest/programs");
     files::make_dir(&folder)?;
+    let sources = sources(ctx)?;
     let mut programs = Vec::new();
     for (compiler, command, abi, flag) in modes(tools) {
-        for (place, source) in SOURCES {
-            let name = format!("{source}-{compiler}-{abi}");
+        for source in &sources {
+            let stem = source.file_stem().context("a source without a name")?;
+            let name = format!("{}-{compiler}-{abi}", stem.to_string_lossy());
             step.note(&name);
             let program = folder.join(&name);
             let staging = files::staging(&program)?;
             let mut cmd = Command::new(&command);
-            cmd.args([flag, "-static", "-O2", "-Wall", "-Wextra"])
+            cmd.args([flag, "-static", "-O2", "-Wall", "-Wextra", "-Werror"])
                 .arg("-I")
                 .arg(ctx.root.join("evpoll/include"))
                 .arg("-o")
                 .arg(&staging)
-                .arg(
-                    ctx.root
-                        .join(format!("selftests/programs/{place}/{source}.c")),
-                );
+                .arg(source);
             run_logged(cmd, &ctx.log(&format!("program-{name}")), step)?;
             files::place(&staging, &program)?;
             programs.push(Program::new(format!("programs/{name}"), program));
         }
     }
     Ok(programs)
+}
+
+/// The programs of 2002, and those in the manual.
+fn sources(ctx: &Ctx) -> anyhow::Result<Vec<PathBuf>> {
+    let own = ctx.root.join("selftests/programs");
+    let mut sources: Vec<PathBuf> = SOURCES.iter().map(|name| own.join(name)).collect();
+    let manual = ctx.root.join("target/guest/manual");
+    sources.extend(manual::extract(&ctx.root, &manual)?);
+    Ok(sources)
 }
 
 /// Compiler, its command, ABI, and the flag for that.

@@ -3,6 +3,7 @@
 
 mod abis;
 mod c;
+mod manual;
 mod rust;
 
 pub use abis::ABIS;
@@ -67,10 +68,9 @@ pub fn for_tests(ctx: &Ctx, selftests: &Path) -> anyhow::Result<TestPrograms> {
     // Two commands at a time would put their files in each other's way.
     let _alone = Lock::take(ctx, "programs for other ABIs")?;
     let mut programs = vec![Program::new(rust::SELFTESTS, selftests)];
-    let mut step = Step::start("building the guest's programs for other ABIs");
-    for abi in rust::others(ctx, &tools, &mut step)? {
-        programs.push(abi);
-    }
+    let mut step = Step::start("building what the tests start in the guest");
+    programs.extend(rust::others(ctx, &tools, &mut step)?);
+    programs.extend(rust::examples(ctx, &tools, &mut step)?);
     programs.extend(c::build(ctx, &tools, &mut step)?);
     step.done(format!("{} programs", programs.len() - 1));
     Ok(TestPrograms {

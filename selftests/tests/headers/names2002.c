@@ -4,22 +4,11 @@
  * without running anything. Is only compiled.
  */
 #ifdef KERNEL_HEADER_FIRST
-/* As the header of a kernel that has evpoll. */
-struct evpoll {
-	int ep_timeout;
-	unsigned long ep_resoff;
-};
-#define EP_CTL_ADD 1
-#define EP_CTL_DEL 2
-#define EP_CTL_MOD 3
-#define EP_CTL_ADD_AND_TEST 4
-#define EP_CTL_MOD_AND_TEST 5
-#define EP_ALLOC _IOR('P', 1, int)
-#define EP_POLL _IOWR('P', 2, struct evpoll)
-#define EP_FREE _IO('P', 3)
-#define EP_ISPOLLED _IOWR('P', 4, struct pollfd)
+#include <linux/evpoll.h>
 #endif
-
+#ifdef EVPOLL_HEADER_FIRST
+#include <evpoll.h>
+#endif
 #include <evpoll2002.h>
 #include <evpoll2002.h>
 #include <errno.h>
