@@ -302,7 +302,7 @@ unsafe impl AnonFile for QueueFile {
     }
 
     fn open() -> Result<Arc<Queue>> {
-        let queue = Arc::pin_init(Queue::new(0)?, GFP_KERNEL_ACCOUNT)?;
+        let queue = Queue::new_arc(0)?;
         queue.as_arc_borrow().init_memory()?;
         Ok(queue)
     }
@@ -352,7 +352,7 @@ pub(crate) fn create(maxfds: u32, flags: u32) -> Result<c_int> {
         return Err(EINVAL);
     }
     let reservation = FileDescriptorReservation::get_unused_fd_flags(flags)?;
-    let queue = Arc::pin_init(Queue::new(maxfds)?, GFP_KERNEL_ACCOUNT)?;
+    let queue = Queue::new_arc(maxfds)?;
     let file = anon_inode::getfile::<QueueFile>(queue.clone(), bindings::O_RDWR)?;
     queue.as_arc_borrow().init_memory()?;
     queue.ensure_mapped()?;
@@ -445,6 +445,12 @@ impl Queue {
         }))
     }
 
+    fn new_arc(maxfds: u32) -> Result<Arc<Self>> {
+        let queue = Arc::pin_init(Self::new(maxfds)?, GFP_KERNEL_ACCOUNT)?;
+        queue.ctl.lock().watches.belong_to(&queue);
+        Ok(queue)
+    }
+
     #[inline]
     pub(crate) fn maxfds(&self) -> u32 {
         self.maxfds.load(Relaxed)
@@ -508,7 +514,7 @@ impl Queue {
             probe = ctl.table.probe(key_of(fd, file));
         }
         this.make_room(ctl)?;
-        let mut watch = ctl.watches.make(this, fd, events)?;
+        let mut watch = ctl.watches.make(fd, events)?;
 
         // From here on it may be called back. It cannot be found in the table, but whoever may look
         // for it waits for `ctl`, or for the reference to the file that the caller holds.

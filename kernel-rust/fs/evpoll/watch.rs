@@ -208,7 +208,7 @@ impl FileCallback for Watch {
     }
 
     fn pin(&self) -> Arc<Queue> {
-        // SAFETY: The pointer is that of an `Arc`, which there is a reference to: see `queue`.
+        // SAFETY: The pointer is from `Arc::as_ptr`, and there is a reference: see `queue`.
         unsafe { ArcBorrow::from_raw(self.queue.as_ptr()) }.into()
     }
 
@@ -226,16 +226,27 @@ impl FileCallback for Watch {
 ///
 /// With KASAN each is an allocation of its own, so that KASAN sees who uses one that was freed.
 pub(crate) struct Watches {
+    /// The queue that they belong to: what `Arc::as_ptr` returned.
+    owner: Option<NonNull<Queue>>,
     #[cfg(not(CONFIG_KASAN))]
     pool: Pool<Callback<Watch>, KernelPages>,
 }
 
+// SAFETY: Queues are `Send` and `Sync`, and the pool is `Send`.
+unsafe impl Send for Watches {}
+
 impl Watches {
     pub(crate) const fn new() -> Self {
         Self {
+            owner: None,
             #[cfg(not(CONFIG_KASAN))]
             pool: Pool::new(),
         }
+    }
+
+    /// Says which queue this is part of.
+    pub(crate) fn belong_to(&mut self, queue: &Arc<Queue>) {
+        self.owner = NonNull::new(Arc::as_ptr(queue).cast_mut());
     }
 
     #[cfg(not(CONFIG_KASAN))]
@@ -265,19 +276,14 @@ impl Watches {
         drop(unsafe { KBox::from_raw(watch.as_ptr().cast::<MaybeUninit<Callback<Watch>>>()) });
     }
 
-    /// Makes a watch that is not on its file's list yet. The queue must be the one that this
-    /// belongs to.
+    /// Makes a watch that is not on its file's list yet.
     #[inline(always)]
-    pub(crate) fn make(
-        &mut self,
-        queue: ArcBorrow<'_, Queue>,
-        fd: i32,
-        events: u16,
-    ) -> Result<NewWatch<'_>> {
+    pub(crate) fn make(&mut self, fd: i32, events: u16) -> Result<NewWatch<'_>> {
+        let queue = self.owner.ok_or(EINVAL)?;
         let watch = self.take()?;
         let init = Callback::new(
             Watch {
-                queue: NonNull::from(&*queue),
+                queue,
                 slot: UnsafeCell::new(Slot::new(events)),
             },
             fd as u32,

@@ -30,10 +30,14 @@ const OBJECTS: [&str; 4] = [
 /// The functions of the hot path that are called from elsewhere or by pointer, without the names of
 /// their crates' hashes, and why they are hot. One that is not there was renamed, and so has to be
 /// here; so nothing escapes.
-const HOT: [(&str, &str); 10] = [
+const HOT: [(&str, &str); 12] = [
     (
         "file_notify_event",
         "called for each event of a watched file",
+    ),
+    (
+        "file_send_notify",
+        "the same for pipes and queues, which know what happened",
     ),
     (
         "file_notify_nested",
@@ -57,7 +61,11 @@ const HOT: [(&str, &str); 10] = [
     ),
     (
         "evpoll_do_wait",
-        "its Rust side: sleeps, flips the halves, hands one out",
+        "its Rust side: flips the halves, hands one out",
+    ),
+    (
+        "<evpoll_main::queue::Queue>::wait_slowly",
+        "the rest of it: sleeps, maps the queue, stores with a page fault",
     ),
     ("evpoll_main::requests::poll", "the same by EP_POLL"),
     (
