@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+//! io_uring's multishot poll.
+
+use super::Interface;
+use crate::output::{Notes, Value};
+use selftests::abi::Errno;
+use selftests::uring::{Ring, SETUP};
+use std::os::raw::c_int;
+
+pub struct Uring {
+    pub ring: Ring,
+    ready: Vec<c_int>,
+}
+
+impl Uring {
+    /// With a ring that watches up to so many already.
+    pub fn of(ring: Ring, watches: usize) -> Self {
+        Uring {
+            ring,
+            ready: Vec::with_capacity(watches * 2),
+        }
+    }
+}
+
+impl Interface for Uring {
+    const NAME: &'static str = "io_uring-multishot";
+    const NOTES: Notes<'static> = &[("setup", Value::Text(SETUP))];
+
+    fn new(fds: &[c_int]) -> Result<Self, Errno> {
+        let mut ring = Ring::new(fds.len() as u32 * 2)?;
+        ring.poll_multishot(fds.iter().copied())?;
+        Ok(Uring::of(ring, fds.len()))
+    }
+    #[inline]
+    fn wait(&mut self, want: usize) -> Result<usize, Errno> {
+        self.ready.clear();
+        self.ring.wait(want as u32, &mut self.ready)?;
+        Ok(self.ready.len())
+    }
+    #[inline]
+    fn fd(&self, i: usize) -> c_int {
+        self.ready[i]
+    }
+    fn discard(&mut self) -> Result<usize, Errno> {
+        self.ready.clear();
+        self.ring.discard(&mut self.ready)?;
+        Ok(self.ready.len())
+    }
+}
