@@ -34,7 +34,7 @@ const CQE_F_MORE: u32 = 2;
 /// The requests that are submitted at a time.
 pub const SUBMISSIONS: u32 = 256;
 /// The most completions that there may be room for (IORING_MAX_CQ_ENTRIES).
-const MAX_COMPLETIONS: u32 = 131_072;
+const MAX_COMPLETIONS: u32 = 65_536;
 
 #[repr(C)]
 #[derive(Default)]

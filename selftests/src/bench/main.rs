@@ -9,6 +9,9 @@
 
 mod calls;
 mod ctl;
+mod deadconn;
+mod http;
+mod idle;
 mod interfaces;
 mod measure;
 mod memory;
@@ -22,6 +25,8 @@ use output::Output;
 pub struct Options {
     pub output: Output,
     pub quick: bool,
+    /// What kernel or state the first figures of `idle` are of.
+    pub setting: Option<String>,
 }
 
 struct Benchmark {
@@ -29,11 +34,19 @@ struct Benchmark {
     run: fn(&Options) -> measure::Result<()>,
 }
 
-/// In the order in which they are run.
-const BENCHMARKS: [Benchmark; 4] = [
+/// In the order in which they are run: `idle` begins with a boot in which no queue was ever open.
+const BENCHMARKS: [Benchmark; 6] = [
+    Benchmark {
+        name: "idle",
+        run: idle::run,
+    },
     Benchmark {
         name: "pipetest",
         run: pipetest::run,
+    },
+    Benchmark {
+        name: "deadconn",
+        run: deadconn::run,
     },
     Benchmark {
         name: "syscall",
@@ -49,15 +62,23 @@ const BENCHMARKS: [Benchmark; 4] = [
     },
 ];
 
-const USAGE: &str = "usage: evpoll-bench [--list] [NAME…] [--quick] [--wall-clock]";
+const USAGE: &str =
+    "usage: evpoll-bench [--list] [NAME…] [--quick] [--wall-clock] [--setting NAME]";
+
+fn usage(why: &str) -> ! {
+    eprintln!("{why}\n{USAGE}");
+    std::process::exit(2);
+}
 
 fn main() {
     let mut names = Vec::new();
     let mut options = Options {
         output: Output::instructions(),
         quick: false,
+        setting: None,
     };
-    for arg in std::env::args().skip(1) {
+    let mut arguments = std::env::args().skip(1);
+    while let Some(arg) = arguments.next() {
         match arg.as_str() {
             "--list" => {
                 BENCHMARKS.iter().for_each(|b| println!("{}", b.name));
@@ -65,11 +86,12 @@ fn main() {
             }
             "--quick" => options.quick = true,
             "--wall-clock" => options.output = Output::nanoseconds(),
+            "--setting" => match arguments.next() {
+                Some(setting) => options.setting = Some(setting),
+                None => usage("--setting takes a name"),
+            },
             a if BENCHMARKS.iter().any(|b| b.name == a) => names.push(arg),
-            a => {
-                eprintln!("there is no {a:?}\n{USAGE}");
-                std::process::exit(2);
-            }
+            a => usage(&format!("there is no {a:?}")),
         }
     }
     let mut failed = false;

@@ -3,8 +3,8 @@
 //! after it. Nothing is computed from sizes of structures.
 //!
 //! The pipes are new and were never watched: what the first watch allocates for a pipe belongs to
-//! the figure. So do the pages for the events, with which evpoll and io_uring have room for one of
-//! each watch, and a queue's fixed costs, which do not matter by then. No event has been queued.
+//! the figure. So do the pages for the events (of each watch with evpoll, of up to 65 536 with
+//! io_uring), and a queue's fixed costs, which do not matter by then. No event has been queued.
 //! poll, select and signals keep nothing between two calls, and are left out.
 
 use crate::calls::watchdog;

@@ -102,9 +102,7 @@ impl<'a> Active<'a> {
 /// An interface that watches all pipes, and has seen an event of each.
 pub fn watch_all<I: Interface>(pipes: &Pipes) -> Result<I> {
     let mut interface = I::new(&pipes.read_ends()).or_missing("it cannot watch the pipes")?;
-    pipes.signal_all(0)?;
-    pipes.read_all(0)?;
-    interface.discard_all().or_wrong("the first wait failed")?;
+    pipes.warm_up(&mut interface)?;
     Ok(interface)
 }
 
