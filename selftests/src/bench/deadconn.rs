@@ -67,6 +67,7 @@ impl Connections {
     fn grow_to(&mut self, n: usize) -> Result<()> {
         try_need_files(2 * n as u64 + 100)
             .or_wrong("no room for so many descriptors (setrlimit; is it root's?)")?;
+        watchdog(120);
         while self.all.len() < n {
             let (listener, address) = &self.listeners[self.all.len() % self.listeners.len()];
             let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
@@ -167,9 +168,8 @@ fn receive_soon(fd: c_int, buffer: &mut [u8]) -> Result<&[u8]> {
 
 /// The server's part once it knows which connection. Whether there was a request.
 #[inline]
-fn serve(fd: c_int) -> Result<bool> {
-    let mut buffer = [0; 4096];
-    let Some(request) = receive(fd, &mut buffer)? else {
+fn serve(fd: c_int, buffer: &mut [u8]) -> Result<bool> {
+    let Some(request) = receive(fd, buffer)? else {
         return Ok(false);
     };
     answer(fd, request)?;
@@ -197,6 +197,7 @@ fn bare_round(connections: &Connections) -> Result<()> {
 
 /// Returns the number of events that there was no request for.
 fn round<I: Interface>(connections: &Connections, interface: &mut I) -> Result<usize> {
+    let mut buffer = [0; 4096];
     connections.send_requests()?;
     let mut answered = 0;
     let mut spurious = 0;
@@ -205,7 +206,7 @@ fn round<I: Interface>(connections: &Connections, interface: &mut I) -> Result<u
             .wait(ACTIVE - answered)
             .or_wrong("the wait failed (EINTR: an event did not come)")?;
         for i in 0..n {
-            match serve(interface.fd(i))? {
+            match serve(interface.fd(i), &mut buffer)? {
                 true => answered += 1,
                 false => spurious += 1,
             }

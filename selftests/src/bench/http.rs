@@ -9,9 +9,9 @@ pub const REQUEST: &[u8] = b"GET /index.html HTTP/1.1\r\n\
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\
     Content-Type: text/plain\r\n\
-    Content-Length: 1024\r\n\
+    Content-Length: 256\r\n\
     Connection: keep-alive\r\n\r\n";
-const PAGE: [u8; 1024] = [b'x'; 1024];
+const PAGE: [u8; 256] = [b'x'; 256];
 
 /// The answer to every request.
 pub const ANSWER: &[u8] = &{

@@ -4,7 +4,7 @@
 //! closed again. The figures of a kernel without evpoll are compared with them.
 //!
 //! They must be exact, since they differ by little. So each is measured in blocks shorter than the
-//! timer's period, and is the mean of the middle half of the blocks: a tick, or something else that
+//! timer's period, by a process that does nothing else, and is the mean of the middle half of the blocks: a tick, or something else that
 //! comes in between, makes a block one of the dearest, and those are left out.
 
 use crate::calls::{now, read_byte, result, write_byte};
@@ -14,7 +14,7 @@ use crate::output::{Figure, Unit, Value};
 use crate::Options;
 use selftests::abi::{evpoll_create, Errno};
 use selftests::net::{socketpair, tcp_pair, Ip};
-use selftests::sys::{pipe, Fd};
+use selftests::sys::{fork, pipe, pipe_flags, Child, Exit, Fd};
 use std::os::raw::c_long;
 
 /// Before a queue was ever open.
@@ -28,177 +28,221 @@ struct Path {
     name: &'static str,
     /// So often in a block.
     block: usize,
-    /// Blocks.
-    blocks: usize,
-    run: fn(&Path, usize) -> Result<Blocks>,
+    run: fn(&Ends) -> Result<()>,
 }
 
-/// A block takes up to some 300 000 instructions: a timer of 250 Hz ticks in every thirteenth.
+/// A block takes up to some 700 000 instructions, and a timer of 250 Hz ticks every 4 000 000: in
+/// fewer than a quarter of the blocks.
 const PATHS: [Path; 5] = [
     Path {
         name: "pipe write and read",
-        block: 100,
-        blocks: 400,
-        run: pipe_byte,
+        block: 200,
+        run: |ends| byte(&ends.pipe.1, &ends.pipe.0),
     },
     Path {
-        name: "TCP send and receive",
+        name: "TCP round trip",
         block: 20,
-        blocks: 400,
-        run: tcp_byte,
+        run: |ends| there_and_back(&ends.tcp),
     },
     Path {
-        name: "UNIX stream send and receive",
+        name: "UNIX stream round trip",
         block: 50,
-        blocks: 400,
-        run: unix_byte,
+        run: |ends| there_and_back(&ends.unix),
     },
     Path {
         name: "open and close",
-        block: 50,
-        blocks: 400,
-        run: open_close,
+        block: 100,
+        run: |_| open_close(),
     },
     Path {
         name: "fork, exit and wait",
         block: 4,
-        blocks: 400,
-        run: fork_exit,
+        run: |_| fork_exit(),
     },
 ];
+const BLOCKS: usize = 40;
+const SESSIONS: usize = 10;
+const QUICK_SESSIONS: usize = 2;
 
-struct Blocks {
-    /// Of each block, for one operation; in order.
-    costs: Vec<f64>,
+/// What is written to and read from.
+struct Ends {
+    pipe: (Fd, Fd),
+    tcp: (Fd, Fd),
+    unix: (Fd, Fd),
 }
 
-impl Blocks {
-    fn middle_half(&self) -> f64 {
-        let n = self.costs.len();
-        let middle = &self.costs[n / 4..n - n / 4];
-        middle.iter().sum::<f64>() / middle.len() as f64
-    }
-
-    fn quantile(&self, q: f64) -> f64 {
-        self.costs[((self.costs.len() - 1) as f64 * q).round() as usize]
-    }
-}
-
-fn in_blocks(path: &Path, blocks: usize, mut op: impl FnMut() -> Result<()>) -> Result<Blocks> {
-    let mut costs = vec![0.0; blocks];
-    // As many again, to begin with, that do not count.
-    for cost in &mut costs {
-        for _ in 0..path.block {
-            op()?;
+impl Ends {
+    fn new() -> Self {
+        Ends {
+            pipe: pipe(),
+            tcp: tcp_pair(Ip::V4),
+            unix: socketpair(libc::SOCK_STREAM),
         }
-        *cost = 1.0;
+    }
+}
+
+/// The mean of the middle half of these.
+fn middle_half(mut costs: Vec<f64>) -> f64 {
+    costs.sort_by(f64::total_cmp);
+    let n = costs.len();
+    let middle = &costs[n / 4..n - n / 4];
+    middle.iter().sum::<f64>() / middle.len() as f64
+}
+
+fn session(path: &Path) -> Result<f64> {
+    let ends = Ends::new();
+    let mut costs = vec![1.0; BLOCKS];
+    // As many again, to begin with, that do not count.
+    for _ in 0..path.block * BLOCKS {
+        (path.run)(&ends)?;
     }
     settle();
     for cost in &mut costs {
         let begin = now();
         for _ in 0..path.block {
-            op()?;
+            (path.run)(&ends)?;
         }
         *cost = (now() - begin) as f64 / path.block as f64;
     }
-    costs.sort_by(f64::total_cmp);
-    Ok(Blocks { costs })
+    Ok(middle_half(costs))
 }
 
-fn pipe_byte(path: &Path, blocks: usize) -> Result<Blocks> {
-    let (r, w) = pipe();
-    in_blocks(path, blocks, || {
-        match write_byte(w.raw(), 1) && read_byte(r.raw(), 1) {
-            true => Ok(()),
-            false => wrong("a byte is missing"),
+fn byte(from: &Fd, to: &Fd) -> Result<()> {
+    match write_byte(from.raw(), 1) && read_byte(to.raw(), 1) {
+        true => Ok(()),
+        false => wrong("a byte is missing"),
+    }
+}
+
+/// A byte to the other side and one back, which acknowledges the first as well.
+fn there_and_back((a, b): &(Fd, Fd)) -> Result<()> {
+    byte(a, b)?;
+    byte(b, a)
+}
+
+fn open_close() -> Result<()> {
+    // SAFETY: a C string; closes what it has just opened.
+    unsafe {
+        let fd = libc::syscall(
+            libc::SYS_openat,
+            libc::AT_FDCWD,
+            c"/dev/null".as_ptr(),
+            libc::O_RDONLY,
+        );
+        let fd = result(fd).or_wrong("open /dev/null")?;
+        result(libc::syscall(libc::SYS_close, fd)).or_wrong("close")?;
+    }
+    Ok(())
+}
+
+fn fork_exit() -> Result<()> {
+    // SAFETY: the child does nothing but end. There are no other threads.
+    let child = unsafe {
+        let child = libc::syscall(libc::SYS_fork);
+        if child == 0 {
+            libc::syscall(libc::SYS_exit_group, 0);
         }
-    })
+        result(child).or_wrong("fork")? as c_long
+    };
+    let mut status = -1;
+    let none: *mut libc::rusage = std::ptr::null_mut();
+    // SAFETY: room for the status.
+    let ended = result(unsafe { libc::syscall(libc::SYS_wait4, child, &raw mut status, 0, none) });
+    match (ended.or_wrong("wait4")?, status) {
+        (pid, 0) if pid as c_long == child => Ok(()),
+        (_, status) => wrong(format!("the child ended with status {status:#x}")),
+    }
 }
 
-/// A byte to the other side and one back, which also acknowledges the first: for one of them.
-fn there_and_back(path: &Path, blocks: usize, a: &Fd, b: &Fd) -> Result<Blocks> {
-    let mut forth = false;
-    in_blocks(path, blocks, || {
-        forth = !forth;
-        let (from, to) = if forth { (a, b) } else { (b, a) };
-        match write_byte(from.raw(), 1) && read_byte(to.raw(), 1) {
-            true => Ok(()),
-            false => wrong("a byte is missing"),
-        }
-    })
-}
-
-fn tcp_byte(path: &Path, blocks: usize) -> Result<Blocks> {
-    let (a, b) = tcp_pair(Ip::V4);
-    there_and_back(path, blocks, &a, &b)
-}
-
-fn unix_byte(path: &Path, blocks: usize) -> Result<Blocks> {
-    let (a, b) = socketpair(libc::SOCK_STREAM);
-    there_and_back(path, blocks, &a, &b)
-}
-
-fn open_close(path: &Path, blocks: usize) -> Result<Blocks> {
-    in_blocks(path, blocks, || {
-        // SAFETY: a C string; closes what it has just opened.
-        unsafe {
-            let fd = libc::syscall(
-                libc::SYS_openat,
-                libc::AT_FDCWD,
-                c"/dev/null".as_ptr(),
-                libc::O_RDONLY,
-            );
-            let fd = result(fd).or_wrong("open /dev/null")?;
-            result(libc::syscall(libc::SYS_close, fd)).or_wrong("close")?;
-        }
-        Ok(())
-    })
-}
-
-fn fork_exit(path: &Path, blocks: usize) -> Result<Blocks> {
-    in_blocks(path, blocks, || {
-        // SAFETY: the child does nothing but end. There are no other threads.
-        let child = unsafe {
-            let child = libc::syscall(libc::SYS_fork);
-            if child == 0 {
-                libc::syscall(libc::SYS_exit_group, 0);
-            }
-            result(child).or_wrong("fork")? as c_long
-        };
-        let mut status = -1;
-        let none: *mut libc::rusage = std::ptr::null_mut();
-        // SAFETY: room for the status.
-        let ended =
-            result(unsafe { libc::syscall(libc::SYS_wait4, child, &raw mut status, 0, none) });
-        match (ended.or_wrong("wait4")?, status) {
-            (pid, 0) if pid as c_long == child => Ok(()),
-            (_, status) => wrong(format!("the child ended with status {status:#x}")),
-        }
-    })
-}
-
+/// Measures and prints every path.
 fn paths(options: &Options, setting: &str) {
+    let sessions = if options.quick {
+        QUICK_SESSIONS
+    } else {
+        SESSIONS
+    };
     for path in &PATHS {
         eprintln!("idle: {setting}: {}", path.name);
-        let blocks = path.blocks / if options.quick { 10 } else { 1 };
         let mut raw = vec![
+            ("sessions", Value::Int(sessions as u64)),
+            ("blocks", Value::Int(BLOCKS as u64)),
             ("block", Value::Int(path.block as u64)),
-            ("blocks", Value::Int(blocks as u64)),
         ];
-        let measured = (path.run)(path, blocks);
-        if let Ok(blocks) = &measured {
-            raw.push(("least", Value::Float(blocks.quantile(0.0))));
-            raw.push(("median", Value::Float(blocks.quantile(0.5))));
-            raw.push(("most", Value::Float(blocks.quantile(1.0))));
-        }
+        let means: Result<Vec<f64>> = (0..sessions).map(|_| session(path)).collect();
+        let value = means.map(|mut means| {
+            means.sort_by(f64::total_cmp);
+            raw.push(("min", Value::Float(means[0])));
+            raw.push(("max", Value::Float(means[sessions - 1])));
+            means.iter().sum::<f64>() / sessions as f64
+        });
         options.output.figure(&Figure {
             name: "idle",
             interface: setting,
             params: &[("path", Value::Text(path.name))],
             unit: Unit::Per("operation"),
-            value: measured.map(|blocks| blocks.middle_half()),
+            value,
             raw: &raw,
         });
+    }
+}
+
+/// Until the numbers of processes have grown as far as they will: the tree that they are kept in
+/// grows with them, at 64 and 4096, and so does the cost of fork.
+fn use_up_numbers() -> Result<()> {
+    const MOST: usize = 4096;
+    for _ in 0..MOST {
+        fork_exit()?;
+    }
+    Ok(())
+}
+
+/// A process of its own that measures, so that what it costs to fork it does not depend on whether
+/// the queue's memory has been in its address space.
+struct Worker {
+    child: Child,
+    orders: Fd,
+    replies: Fd,
+}
+
+impl Worker {
+    fn start(options: &Options, settings: &[&str]) -> Result<Self> {
+        let blocking = || pipe_flags(0).or_wrong("pipe2");
+        let ((orders, give), (get, replies)) = (blocking()?, blocking()?);
+        let child = fork(|| {
+            pin();
+            if let Err(why) = use_up_numbers() {
+                eprintln!("idle: {why}");
+                std::process::exit(1);
+            }
+            for setting in settings {
+                if !read_byte(orders.raw(), 1) {
+                    break;
+                }
+                paths(options, setting);
+                write_byte(replies.raw(), 1);
+            }
+            std::process::exit(i32::from(!options.output.all_right()));
+        });
+        Ok(Worker {
+            child,
+            orders: give,
+            replies: get,
+        })
+    }
+
+    /// Has it measure the next setting.
+    fn measure(&self) -> Result<()> {
+        match write_byte(self.orders.raw(), 1) && read_byte(self.replies.raw(), 1) {
+            true => Ok(()),
+            false => wrong("the process that measures has come to its end"),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        match self.child.wait() {
+            Exit::Code(0) => Ok(()),
+            end => wrong(format!("the process that measures: {end:?}")),
+        }
     }
 }
 
@@ -218,19 +262,23 @@ fn pin() {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    pin();
     let there = has_evpoll();
     let usual = if there { NO_QUEUE } else { UNPATCHED };
-    paths(options, options.setting.as_deref().unwrap_or(usual));
-    if there {
-        let (r, _w) = pipe();
-        let queue = Evpoll::new(&[r.raw()]).or_wrong("it cannot watch a pipe")?;
-        paths(options, QUEUE_OPEN);
-        drop(queue);
-        hooks_off();
-        paths(options, QUEUE_CLOSED);
+    let first = options.setting.as_deref().unwrap_or(usual);
+    if !there {
+        let worker = Worker::start(options, &[first])?;
+        worker.measure()?;
+        return worker.finish();
     }
-    Ok(())
+    let worker = Worker::start(options, &[first, QUEUE_OPEN, QUEUE_CLOSED])?;
+    worker.measure()?;
+    let (r, _w) = pipe();
+    let queue = Evpoll::new(&[r.raw()]).or_wrong("it cannot watch a pipe")?;
+    worker.measure()?;
+    drop(queue);
+    hooks_off();
+    worker.measure()?;
+    worker.finish()
 }
 
 #[cfg(test)]
@@ -239,11 +287,7 @@ mod tests {
 
     #[test]
     fn a_tick_is_left_out() {
-        let blocks = Blocks {
-            costs: vec![99.0, 100.0, 101.0, 102.0, 103.0, 104.0, 105.0, 9000.0],
-        };
-        assert_eq!(blocks.middle_half(), 102.5);
-        assert_eq!(blocks.quantile(0.0), 99.0);
-        assert_eq!(blocks.quantile(1.0), 9000.0);
+        let costs = vec![9000.0, 99.0, 100.0, 101.0, 102.0, 103.0, 104.0, 105.0];
+        assert_eq!(middle_half(costs), 102.5);
     }
 }

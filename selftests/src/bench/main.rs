@@ -10,6 +10,7 @@
 mod calls;
 mod ctl;
 mod deadconn;
+mod fd_scale;
 mod http;
 mod idle;
 mod interfaces;
@@ -18,6 +19,8 @@ mod memory;
 mod output;
 mod pipes;
 mod pipetest;
+mod producers;
+mod profile;
 mod syscall;
 
 use output::Output;
@@ -31,34 +34,52 @@ pub struct Options {
 
 struct Benchmark {
     name: &'static str,
+    /// Run only when asked for, unless there are several processors.
+    parallel: bool,
     run: fn(&Options) -> measure::Result<()>,
 }
 
 /// In the order in which they are run: `idle` begins with a boot in which no queue was ever open.
-const BENCHMARKS: [Benchmark; 6] = [
+const BENCHMARKS: [Benchmark; 8] = [
     Benchmark {
         name: "idle",
+        parallel: false,
         run: idle::run,
     },
     Benchmark {
         name: "pipetest",
+        parallel: false,
         run: pipetest::run,
     },
     Benchmark {
         name: "deadconn",
+        parallel: false,
         run: deadconn::run,
     },
     Benchmark {
         name: "syscall",
+        parallel: false,
         run: syscall::run,
     },
     Benchmark {
         name: "ctl",
+        parallel: false,
         run: ctl::run,
     },
     Benchmark {
         name: "memory",
+        parallel: false,
         run: memory::run,
+    },
+    Benchmark {
+        name: "fd-scale",
+        parallel: false,
+        run: fd_scale::run,
+    },
+    Benchmark {
+        name: "producers",
+        parallel: true,
+        run: producers::run,
     },
 ];
 
@@ -66,7 +87,7 @@ const USAGE: &str =
     "usage: evpoll-bench [--list] [NAME…] [--quick] [--wall-clock] [--setting NAME]";
 
 fn usage(why: &str) -> ! {
-    eprintln!("{why}\n{USAGE}");
+    eprintln!("{why}\n{USAGE}\n       evpoll-bench {}", profile::USAGE);
     std::process::exit(2);
 }
 
@@ -90,6 +111,18 @@ fn main() {
                 Some(setting) => options.setting = Some(setting),
                 None => usage("--setting takes a name"),
             },
+            "profile" => {
+                let of = (arguments.next(), arguments.next());
+                let (interface, active) = (of.0.unwrap_or_default(), of.1.unwrap_or_default());
+                match profile::run(&interface, &active) {
+                    Some(Ok(())) => return,
+                    Some(Err(why)) => {
+                        eprintln!("profile: {why}");
+                        std::process::exit(1);
+                    }
+                    None => usage("profile takes an interface and the number of active pipes"),
+                }
+            }
             a if BENCHMARKS.iter().any(|b| b.name == a) => names.push(arg),
             a => usage(&format!("there is no {a:?}")),
         }
@@ -97,7 +130,11 @@ fn main() {
     let mut failed = false;
     for benchmark in &BENCHMARKS {
         let name = benchmark.name;
-        if !names.is_empty() && !names.iter().any(|n| n == name) {
+        let wanted = match names.as_slice() {
+            [] => !benchmark.parallel || producers::processors() > 1,
+            names => names.iter().any(|n| n == name),
+        };
+        if !wanted {
             continue;
         }
         let begin = calls::now();
