@@ -24,7 +24,7 @@ const QUICK_EVENTS: usize = 4000;
 const RUNS: usize = 9;
 const QUICK_RUNS: usize = 3;
 
-/// The processors that this process may run on.
+/// The processors that this thread may run on.
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -126,10 +126,10 @@ impl Shared {
 }
 
 /// Events per second.
-fn run_once<I: Interface>(producers: usize, events: usize) -> Result<f64> {
+fn run_once<I: Interface>(producers: usize, events: usize, cpus: usize) -> Result<f64> {
     let each = events / producers;
     let shared = &Shared::new(producers)?;
-    let others = processors() - 1;
+    let others = cpus - 1;
     watchdog(120);
     let taken = std::thread::scope(|scope| {
         // The ring of io_uring belongs to the thread that makes it.
@@ -161,7 +161,7 @@ fn run_once<I: Interface>(producers: usize, events: usize) -> Result<f64> {
 
 struct Contender {
     interface: &'static str,
-    run: fn(usize, usize) -> Result<f64>,
+    run: fn(usize, usize, usize) -> Result<f64>,
     rates: Result<Vec<f64>>,
 }
 
@@ -174,9 +174,9 @@ impl Contender {
         }
     }
 
-    fn run(&mut self, producers: usize, events: usize) {
+    fn run(&mut self, producers: usize, events: usize, cpus: usize) {
         if let Ok(rates) = &mut self.rates {
-            match (self.run)(producers, events) {
+            match (self.run)(producers, events, cpus) {
                 Ok(rate) => rates.push(rate),
                 Err(why) => self.rates = Err(why),
             }
@@ -193,6 +193,8 @@ pub fn run(options: &Options) -> Result<()> {
         true => (QUICK_RUNS, QUICK_EVENTS),
         false => (RUNS, EVENTS),
     };
+    // Before this thread is bound to one of them.
+    let cpus = processors();
     for producers in PRODUCERS {
         // The others' rates are compared with the first one's; evpoll is followed by a pause.
         let mut contenders = [
@@ -204,7 +206,7 @@ pub fn run(options: &Options) -> Result<()> {
             eprintln!("producers: {producers}: run {run} of {runs}");
             hooks_off();
             for contender in &mut contenders {
-                contender.run(producers, events);
+                contender.run(producers, events, cpus);
             }
         }
         let mut epoll = None;
@@ -230,7 +232,7 @@ pub fn run(options: &Options) -> Result<()> {
                 interface: contender.interface,
                 params: &[
                     ("producers", Value::Int(producers as u64)),
-                    ("cpus", Value::Int(processors() as u64)),
+                    ("cpus", Value::Int(cpus as u64)),
                 ],
                 unit: Unit::Of("events/s"),
                 value,

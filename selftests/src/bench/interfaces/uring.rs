@@ -6,10 +6,26 @@ use crate::output::{Notes, Value};
 use selftests::abi::Errno;
 use selftests::uring::{Ring, SETUP};
 use std::os::raw::c_int;
+use std::time::{Duration, Instant};
 
 pub struct Uring {
+    // Dropped before the pause.
     pub ring: Ring,
     ready: Vec<c_int>,
+    _pause: Pause,
+}
+
+/// A worker of the kernel takes a ring apart after it was closed, and interrupts the thread that it
+/// belonged to when that is done, wherever that waits then: so wait here.
+struct Pause;
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until {
+            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        }
+    }
 }
 
 impl Uring {
@@ -18,6 +34,7 @@ impl Uring {
         Uring {
             ring,
             ready: Vec::with_capacity(watches * 2),
+            _pause: Pause,
         }
     }
 }
