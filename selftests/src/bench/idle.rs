@@ -9,7 +9,7 @@
 
 use crate::calls::{now, read_byte, result, write_byte};
 use crate::interfaces::{Evpoll, Interface};
-use crate::measure::{hooks_off, settle, wrong, Context, Result};
+use crate::measure::{hooks_off, settle, trimmed_mean, wrong, Context, Result};
 use crate::output::{Figure, Unit, Value};
 use crate::Options;
 use selftests::abi::{evpoll_create, Errno};
@@ -81,14 +81,6 @@ impl Ends {
     }
 }
 
-/// The mean of the middle half of these.
-fn middle_half(mut costs: Vec<f64>) -> f64 {
-    costs.sort_by(f64::total_cmp);
-    let n = costs.len();
-    let middle = &costs[n / 4..n - n / 4];
-    middle.iter().sum::<f64>() / middle.len() as f64
-}
-
 fn session(path: &Path) -> Result<f64> {
     let ends = Ends::new();
     let mut costs = vec![1.0; BLOCKS];
@@ -104,7 +96,7 @@ fn session(path: &Path) -> Result<f64> {
         }
         *cost = (now() - begin) as f64 / path.block as f64;
     }
-    Ok(middle_half(costs))
+    Ok(trimmed_mean(costs, 4))
 }
 
 fn byte(from: &Fd, to: &Fd) -> Result<()> {
@@ -279,15 +271,4 @@ pub fn run(options: &Options) -> Result<()> {
     hooks_off();
     worker.measure()?;
     worker.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tick_is_left_out() {
-        let costs = vec![9000.0, 99.0, 100.0, 101.0, 102.0, 103.0, 104.0, 105.0];
-        assert_eq!(middle_half(costs), 102.5);
-    }
 }

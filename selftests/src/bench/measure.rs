@@ -58,3 +58,31 @@ pub fn settle() {
 pub fn hooks_off() {
     std::thread::sleep(Duration::from_secs(2));
 }
+
+/// The mean of these without one in `part` at either end.
+pub fn trimmed_mean(mut costs: Vec<f64>, part: usize) -> f64 {
+    costs.sort_by(f64::total_cmp);
+    let n = costs.len();
+    let middle = &costs[n / part..n - n / part];
+    middle.iter().sum::<f64>() / middle.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_is_left_out() {
+        let costs = vec![9000.0, 99.0, 100.0, 101.0, 102.0, 103.0, 104.0, 105.0];
+        assert_eq!(trimmed_mean(costs.clone(), 4), 102.5);
+        assert_eq!(trimmed_mean(costs, 8), 102.5);
+        assert_eq!(trimmed_mean(vec![7.0], 8), 7.0);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_wrong() {
+        let of = |e| std::result::Result::<(), Errno>::Err(Errno(e)).or_missing("it");
+        assert!(matches!(of(libc::ENOSYS), Err(Trouble::Missing(_))));
+        assert_eq!(of(libc::EINVAL), Err(Trouble::Wrong("it: EINVAL".into())));
+    }
+}
