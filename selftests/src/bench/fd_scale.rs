@@ -4,7 +4,7 @@
 
 use crate::calls::{now, result, watchdog};
 use crate::interfaces::{Epoll, Evpoll, Interface, BARE, EDGE};
-use crate::measure::{hooks_off, settle, Context, Result, Trouble};
+use crate::measure::{hooks_off, settle, trimmed_mean, Context, Result, Trouble};
 use crate::output::{Figure, Unit, Value};
 use crate::pipes::Pipes;
 use crate::Options;
@@ -14,9 +14,9 @@ use std::os::raw::c_int;
 
 const OPEN: [usize; 5] = [1, 1000, 10_000, 100_000, 1_000_000];
 const QUICK: [usize; 2] = [1, 1000];
-/// Opened, or added, in a row.
+/// Opened, or added, in a row; of so many passes, those in the middle half count.
 const MORE: usize = 1000;
-const PASSES: usize = 10;
+const PASSES: usize = 40;
 
 /// Duplicates of one descriptor, numbered one after the other.
 struct Duplicates {
@@ -73,7 +73,7 @@ fn make_room(n: usize) -> Result<()> {
 /// For each of so many, in a row.
 fn open_more() -> Result<f64> {
     let mut opened = Vec::with_capacity(MORE);
-    let mut time = 0;
+    let mut costs = Vec::with_capacity(PASSES);
     for pass in 0..=PASSES {
         settle();
         let begin = now();
@@ -89,12 +89,13 @@ fn open_more() -> Result<f64> {
             };
             opened.push(Fd::new(result(fd).or_wrong("open /dev/null")? as c_int));
         }
+        let time = now() - begin;
         if pass > 0 {
-            time += now() - begin;
+            costs.push(time as f64 / MORE as f64);
         }
         opened.clear();
     }
-    Ok(time as f64 / (MORE * PASSES) as f64)
+    Ok(trimmed_mean(costs, 4))
 }
 
 /// The same, each time into what `empty` makes; the first time does not count.
@@ -104,7 +105,7 @@ fn add_more<I: Interface>(
 ) -> Result<f64> {
     let pipes = Pipes::new(MORE)?;
     let fds = pipes.read_ends();
-    let mut time = 0;
+    let mut costs = Vec::with_capacity(PASSES);
     for pass in 0..=PASSES {
         let mut interface = empty().or_missing("it cannot be made")?;
         settle();
@@ -112,12 +113,13 @@ fn add_more<I: Interface>(
         fds.iter()
             .try_for_each(|&fd| add(&interface, fd))
             .or_wrong("ADD")?;
+        let time = now() - begin;
         if pass > 0 {
-            time += now() - begin;
+            costs.push(time as f64 / MORE as f64);
         }
         pipes.expect(&mut interface, MORE, "after ADD")?;
     }
-    Ok(time as f64 / (MORE * PASSES) as f64)
+    Ok(trimmed_mean(costs, 4))
 }
 
 fn measure(interface: &str) -> Result<f64> {

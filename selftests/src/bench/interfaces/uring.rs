@@ -16,12 +16,12 @@ pub struct Uring {
 }
 
 /// A worker of the kernel takes a ring apart after it was closed, and interrupts the thread that it
-/// belonged to when that is done, wherever that waits then: so wait here.
-struct Pause;
+/// belonged to when that is done, wherever that waits then: so wait here, so long.
+struct Pause(Duration);
 
 impl Drop for Pause {
     fn drop(&mut self) {
-        let until = Instant::now() + Duration::from_secs(1);
+        let until = Instant::now() + self.0;
         while Instant::now() < until {
             std::thread::sleep(until.saturating_duration_since(Instant::now()));
         }
@@ -34,7 +34,7 @@ impl Uring {
         Uring {
             ring,
             ready: Vec::with_capacity(watches * 2),
-            _pause: Pause,
+            _pause: Pause(Duration::from_millis(200) + watches as u32 * Duration::from_micros(10)),
         }
     }
 }
