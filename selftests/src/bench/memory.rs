@@ -19,6 +19,9 @@ use std::os::raw::c_int;
 use std::time::Duration;
 
 const WATCHES: usize = 100_000;
+/// Other pipes, watched before: they use up what the kernel's caches have kept of watches that are
+/// gone, which would count as free.
+const FILLERS: usize = 50_000;
 const QUICK: usize = 10_000;
 
 /// In bytes.
@@ -81,15 +84,18 @@ impl Memory {
 /// The memory that `watch` takes, for each of `n` watches: in total, and what it is made of.
 fn measure<I: Interface>(
     n: usize,
-    watch: impl FnOnce(&[c_int]) -> Result<I>,
+    watch: impl Fn(&[c_int]) -> Result<I>,
 ) -> Result<(f64, Vec<(&'static str, Value<'static>)>)> {
+    let fillers = Pipes::new(FILLERS)?;
     let pipes = Pipes::new(n)?;
     let fds = pipes.read_ends();
+    let filler = watch(&fillers.read_ends())?;
     let before = Memory::settled()?;
     let mut interface = watch(&fds)?;
     let after = Memory::settled()?;
     watchdog(120);
     pipes.expect(&mut interface, n, "after ADD")?;
+    drop(filler);
 
     let each = |bytes: i64| bytes as f64 / n as f64;
     let total = before.free - after.free;
@@ -117,9 +123,9 @@ pub fn run(options: &Options) -> Result<()> {
         eprintln!("memory: {n} watches: {interface}");
         let measured = match interface {
             Uring::NAME => measure(n, |fds| {
-                let mut ring = Ring::new(n as u32).or_missing("io_uring_setup")?;
+                let mut ring = Ring::new(fds.len() as u32).or_missing("io_uring_setup")?;
                 ring.poll_multishot(fds.iter().copied()).or_wrong("ADD")?;
-                Ok(Uring::of(ring, n))
+                Ok(Uring::of(ring, fds.len()))
             }),
             Evpoll::NAME => measure(n, |fds| Evpoll::new(fds).or_missing("it cannot watch them")),
             _ => measure(n, |fds| {

@@ -20,7 +20,8 @@ impl Pipes {
 
     /// New pipes that have carried nothing yet.
     pub fn untouched(n: usize) -> Result<Self> {
-        try_need_files(2 * n as u64 + 100)
+        // As many again, for who has some already.
+        try_need_files(4 * n as u64 + 1000)
             .or_wrong("no room for so many descriptors (setrlimit; is it root's?)")?;
         (0..n)
             .map(|_| pipe_flags(libc::O_NONBLOCK).or_wrong("pipe2"))
