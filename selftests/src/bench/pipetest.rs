@@ -205,3 +205,56 @@ pub fn run(options: &Options) -> Result<()> {
     };
     all.iter().try_for_each(|&n| pipes(options, n, active))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interfaces::{Epoll, Poll, Select, EDGE, LEVEL};
+    use crate::measure::Trouble;
+
+    /// Its last descriptors are beyond FD_SETSIZE.
+    const MANY: usize = 700;
+
+    fn rounds<I: Interface>(pipes: &Pipes) {
+        let mut interface = watch_all::<I>(pipes).unwrap();
+        for active in [1, 10, MANY] {
+            let active = Active::new(pipes, active);
+            for r in 0..20 {
+                active.round(&mut interface, r).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn every_event_is_found() {
+        let pipes = Pipes::new(MANY).unwrap();
+        rounds::<Epoll<EDGE>>(&pipes);
+        rounds::<Epoll<LEVEL>>(&pipes);
+        rounds::<Poll>(&pipes);
+        rounds::<Select>(&pipes);
+    }
+
+    fn misses_one<I: Interface>(pipes: &Pipes) {
+        let all = pipes.read_ends();
+        let mut interface = I::new(&all[1..]).unwrap();
+        let active = Active::new(pipes, pipes.len());
+        let result = active.round(&mut interface, 0);
+        assert!(matches!(result, Err(Trouble::Wrong(_))), "{result:?}");
+        for i in 0..pipes.len() {
+            let _ = read_byte(pipes.get(i).0.raw(), 0);
+        }
+    }
+
+    #[test]
+    fn a_lost_event_is_no_figure() {
+        let pipes = Pipes::new(20).unwrap();
+        misses_one::<Epoll<EDGE>>(&pipes);
+        misses_one::<Poll>(&pipes);
+        misses_one::<Select>(&pipes);
+
+        let mut interface = Epoll::<EDGE>::new(&pipes.read_ends()[1..]).unwrap();
+        pipes.expect(&mut interface, 19, "with all").unwrap();
+        let result = pipes.expect(&mut interface, 20, "with one missing");
+        assert!(matches!(result, Err(Trouble::Wrong(_))), "{result:?}");
+    }
+}
