@@ -47,6 +47,8 @@ fn rounds(mut round: impl FnMut(usize) -> Result<()>) -> Result<()> {
     watchdog(0);
     say("READY")?;
     await_line()?;
+    // Whoever handed the line over has its processor for a moment.
+    settle();
     mark()?;
     let done = (ROUNDS..2 * ROUNDS).try_for_each(&mut round);
     mark()?;

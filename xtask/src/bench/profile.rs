@@ -255,7 +255,10 @@ impl<'a> Reader<'a> {
             bail!("the record of the emulator has no beginning or no end: it logs no instructions");
         }
         if writes == 0 || reads != writes {
-            bail!("the record of the emulator has {writes} writes and {reads} reads");
+            bail!(
+                "the record of the emulator has {writes} writes and {reads} reads: did another \
+                 program run meanwhile?"
+            );
         }
         let mut counts = Counts::new();
         for ((part, start), count) in self.counts {
