@@ -141,18 +141,22 @@ impl Ip {
         }
     }
 
+    /// An IPv4 address.
+    pub fn v4(octets: [u8; 4], port: u16) -> Addr {
+        // SAFETY: plain bytes.
+        let mut a: libc::sockaddr_in = unsafe { zeroed() };
+        a.sin_family = libc::AF_INET as libc::sa_family_t;
+        a.sin_port = port.to_be();
+        a.sin_addr.s_addr = u32::from_ne_bytes(octets);
+        Addr::of(a)
+    }
+
     /// The loopback address.
     pub fn loopback(self, port: u16) -> Addr {
         // SAFETY: plain bytes.
         unsafe {
             match self {
-                Ip::V4 => {
-                    let mut a: libc::sockaddr_in = zeroed();
-                    a.sin_family = libc::AF_INET as libc::sa_family_t;
-                    a.sin_port = port.to_be();
-                    a.sin_addr.s_addr = u32::from(std::net::Ipv4Addr::LOCALHOST).to_be();
-                    Addr::of(a)
-                }
+                Ip::V4 => Ip::v4([127, 0, 0, 1], port),
                 Ip::V6 => {
                     let mut a: libc::sockaddr_in6 = zeroed();
                     a.sin6_family = libc::AF_INET6 as libc::sa_family_t;

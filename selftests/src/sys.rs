@@ -304,16 +304,21 @@ pub fn need_files(n: u64) {
 }
 
 pub fn try_need_files(n: u64) -> Sys<()> {
+    raise_limit(libc::RLIMIT_NOFILE, n)
+}
+
+/// Raises both limits of a resource to so much, if they are lower.
+pub fn raise_limit(resource: libc::__rlimit_resource_t, n: u64) -> Sys<()> {
     let mut l = libc::rlimit64 {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: one structure each.
     unsafe {
-        sys(libc::getrlimit64(libc::RLIMIT_NOFILE, &mut l))?;
+        sys(libc::getrlimit64(resource, &mut l))?;
         l.rlim_cur = l.rlim_cur.max(n);
         l.rlim_max = l.rlim_max.max(n);
-        sys(libc::setrlimit64(libc::RLIMIT_NOFILE, &l))?;
+        sys(libc::setrlimit64(resource, &l))?;
     }
     Ok(())
 }

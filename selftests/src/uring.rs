@@ -26,9 +26,15 @@ const OFF_SQ_RING: i64 = 0;
 const OFF_SQES: i64 = 0x1000_0000;
 const ENTER_GETEVENTS: u32 = 1;
 const OP_POLL_ADD: u8 = 6;
+const OP_POLL_REMOVE: u8 = 7;
+/// In the name of a request to remove a watch.
+const REMOVAL: u64 = 1 << 32;
 const POLL_ADD_MULTI: u32 = 1;
 const CQE_F_MORE: u32 = 2;
-const SUBMISSIONS: u32 = 256;
+/// The requests that are submitted at a time.
+pub const SUBMISSIONS: u32 = 256;
+/// The most completions that there may be room for (IORING_MAX_CQ_ENTRIES).
+const MAX_COMPLETIONS: u32 = 65_536;
 
 #[repr(C)]
 #[derive(Default)]
@@ -153,10 +159,12 @@ impl Drop for Map {
 }
 
 impl Ring {
-    /// A ring with room for so many completions at once.
+    /// A ring with room for so many completions at once, or as many as there can be.
     pub fn new(completions: u32) -> Result<Self, Errno> {
         let mut params = Params {
-            cq_entries: completions.max(SUBMISSIONS * 2).next_power_of_two(),
+            cq_entries: completions
+                .clamp(SUBMISSIONS * 2, MAX_COMPLETIONS)
+                .next_power_of_two(),
             flags: SETUP_CQSIZE | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN,
             ..Params::default()
         };
@@ -198,34 +206,73 @@ impl Ring {
         })
     }
 
+    /// Puts a request into a free place of the submission queue, to be submitted later.
+    fn push(&self, sqe: Sqe) {
+        let sq = &self.params.sq;
+        let tail = self.ring.word(sq.tail).load(Ordering::Relaxed);
+        let index = tail & (self.params.sq_entries - 1);
+        // SAFETY: a free entry of the submission queue, which only we write.
+        unsafe {
+            self.sqes.at::<Sqe>(0, index).write(sqe);
+            self.ring.at::<u32>(sq.array, index).write(index);
+        }
+        self.ring
+            .word(sq.tail)
+            .store(tail.wrapping_add(1), Ordering::Release);
+    }
+
     /// Watches each descriptor for ever, as far as the kernel keeps that up.
     pub fn poll_multishot(&mut self, fds: impl Iterator<Item = c_int>) -> Result<(), Errno> {
         let mut queued = 0;
         for fd in fds {
-            let sq = &self.params.sq;
-            let tail = self.ring.word(sq.tail).load(Ordering::Relaxed);
-            let index = tail & (self.params.sq_entries - 1);
-            // SAFETY: a free entry of the submission queue, which only we write.
-            unsafe {
-                self.sqes.at::<Sqe>(0, index).write(Sqe {
-                    opcode: OP_POLL_ADD,
-                    fd,
-                    len: POLL_ADD_MULTI,
-                    poll_events: IN,
-                    user_data: fd as u64,
-                    ..Sqe::default()
-                });
-                self.ring.at::<u32>(sq.array, index).write(index);
-            }
-            self.ring
-                .word(sq.tail)
-                .store(tail.wrapping_add(1), Ordering::Release);
+            self.push(Sqe {
+                opcode: OP_POLL_ADD,
+                fd,
+                len: POLL_ADD_MULTI,
+                poll_events: IN,
+                user_data: fd as u64,
+                ..Sqe::default()
+            });
             queued += 1;
             if queued == self.params.sq_entries {
                 self.submit(&mut queued)?;
             }
         }
         self.submit(&mut queued)
+    }
+
+    /// Ends the watches of these descriptors, each of which has one. There must be no completions
+    /// left to take.
+    pub fn remove(&mut self, fds: &[c_int]) -> Result<(), Errno> {
+        for some in fds.chunks(self.params.sq_entries as usize) {
+            for &fd in some {
+                self.push(Sqe {
+                    opcode: OP_POLL_REMOVE,
+                    fd: -1,
+                    addr: fd as u64,
+                    user_data: fd as u64 | REMOVAL,
+                    ..Sqe::default()
+                });
+            }
+            let n = some.len() as u32;
+            // Of each there are two: the request's own, and the watch's last.
+            if self.enter(n, 2 * n)? != some.len() {
+                return Err(Errno(libc::EBUSY));
+            }
+            let (mut removed, mut ended) = (0, 0);
+            self.each_completion(|cqe| {
+                match (cqe.user_data & REMOVAL != 0, cqe.res) {
+                    (true, 0) => removed += 1,
+                    (false, res) if res == -libc::ECANCELED => ended += 1,
+                    (_, res) => return Err(Errno(res.abs())),
+                }
+                Ok(())
+            })?;
+            if (removed, ended) != (some.len(), some.len()) {
+                return Err(Errno(libc::ENOENT));
+            }
+        }
+        Ok(())
     }
 
     fn submit(&self, queued: &mut u32) -> Result<(), Errno> {
@@ -244,14 +291,7 @@ impl Ring {
     }
 
     fn take(&mut self, fds: &mut Vec<c_int>) -> Result<(), Errno> {
-        let cq = &self.params.cq;
-        let mut head = self.ring.word(cq.head).load(Ordering::Relaxed);
-        let tail = self.ring.word(cq.tail).load(Ordering::Acquire);
-        while head != tail {
-            let index = head & (self.params.cq_entries - 1);
-            // SAFETY: a completion that the kernel has published and will not touch until the
-            // head moves past it.
-            let cqe = unsafe { self.ring.at::<Cqe>(cq.cqes, index).read() };
+        self.each_completion(|cqe| {
             if cqe.res < 0 {
                 return Err(Errno(-cqe.res));
             }
@@ -259,6 +299,24 @@ impl Ring {
                 return Err(Errno(libc::ECANCELED));
             }
             fds.push(cqe.user_data as c_int);
+            Ok(())
+        })
+    }
+
+    /// Takes the completions that are there.
+    #[inline]
+    fn each_completion(
+        &mut self,
+        mut f: impl FnMut(&Cqe) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let cq = &self.params.cq;
+        let mut head = self.ring.word(cq.head).load(Ordering::Relaxed);
+        let tail = self.ring.word(cq.tail).load(Ordering::Acquire);
+        while head != tail {
+            let index = head & (self.params.cq_entries - 1);
+            // SAFETY: a completion that the kernel has published and will not touch until the
+            // head moves past it.
+            f(unsafe { &*self.ring.at::<Cqe>(cq.cqes, index) })?;
             head = head.wrapping_add(1);
         }
         self.ring.word(cq.head).store(head, Ordering::Release);

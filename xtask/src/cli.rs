@@ -14,6 +14,7 @@ Examples:
   cargo xtask soak --seconds 600 --profile debug  storms on shared queues, for ten minutes
   cargo xtask fuzz --seconds 600                random programs, compared with epoll
   cargo xtask bench pipetest --json out.json    compare with epoll, poll and io_uring
+  cargo xtask bench --report docs/results       every benchmark, and a page with plots
   cargo xtask run -- python3 -c 'print(1)'      the host's own python3, on the patched kernel
   cargo xtask run --overlay target/x -- target/x/server --port 80
   cargo xtask tree ../linux                     a git tree with the series, to work in
@@ -84,7 +85,7 @@ pub enum Command {
     Soak(Soak),
     /// Random programs, whose events have to be those of epoll
     Fuzz(Fuzz),
-    /// The benchmarks, every interface in one boot
+    /// The benchmarks, every interface in one boot, in instructions that two boots agree on
     Bench(Bench),
     /// Which lines of ours the selftests never reach
     Coverage(Coverage),
@@ -156,10 +157,12 @@ pub struct Bench {
     /// Write the figures as JSON too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write a report with plots into this folder
+    /// Write a report with plots into this folder: a page, the same as Markdown, and the figures
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
-    /// Which benchmarks [default: all]
+    /// Which benchmarks: pipetest, deadconn, syscall, ctl, memory, fd-scale; idle, which boots the
+    /// unpatched kernel, too; producers, by the clock, on 2 and 4 processors; profile, instructions
+    /// by function [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 }

@@ -47,6 +47,8 @@ pub struct Kernel {
     /// The bootable bzImage.
     pub image: PathBuf,
     pub config: PathBuf,
+    /// Its functions by address: `System.map`.
+    pub symbols: PathBuf,
     /// As `uname -r` prints it.
     pub release: String,
 }
@@ -56,25 +58,59 @@ pub struct Kernel {
 pub struct Variant {
     /// With the series, or from the source as it is released.
     pub series: bool,
-    /// With what more of the kernel's own tests take (`qemu/peers.config`).
-    pub wide: bool,
+    /// How its configuration differs from the profile's.
+    pub other: Option<Other>,
+}
+
+/// A configuration that differs from the profile's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// With what more of the kernel's own tests take.
+    Wide,
+    /// It does not patch its own code, so that old emulators can run its processors in parallel.
+    Parallel,
+}
+
+impl Other {
+    /// As the names of folders spell it.
+    fn name(self) -> &'static str {
+        match self {
+            Other::Wide => "wide",
+            Other::Parallel => "parallel",
+        }
+    }
+
+    /// Its configuration fragment: `qemu/NAME.config`.
+    fn fragment(self) -> &'static str {
+        match self {
+            Other::Wide => "peers",
+            Other::Parallel => "parallel",
+        }
+    }
 }
 
 impl Variant {
     /// What is tested and measured.
     pub const STANDARD: Variant = Variant {
         series: true,
-        wide: false,
+        other: None,
+    };
+    /// What it is compared with.
+    pub const UNPATCHED: Variant = Variant {
+        series: false,
+        other: None,
+    };
+    /// For several processors at the same time where there is no KVM.
+    pub const PARALLEL: Variant = Variant {
+        series: true,
+        other: Some(Other::Parallel),
     };
 
     /// What its folders are called, before the profile's name.
-    fn prefix(self) -> &'static str {
-        match (self.series, self.wide) {
-            (true, false) => "",
-            (false, false) => "plain-",
-            (true, true) => "wide-",
-            (false, true) => "plain-wide-",
-        }
+    fn prefix(self) -> String {
+        let plain = if self.series { "" } else { "plain-" };
+        let other = self.other.map(|other| format!("{}-", other.name()));
+        plain.to_owned() + &other.unwrap_or_default()
     }
 }
 
@@ -224,9 +260,7 @@ impl Build<'_> {
         if tree::has_evpoll(&self.tree.dir) {
             names.push("evpoll");
         }
-        if self.variant.wide {
-            names.push("peers");
-        }
+        names.extend(self.variant.other.map(Other::fragment));
         let mut fragments = Vec::new();
         for name in names {
             let name = format!("qemu/{name}.config");
@@ -305,6 +339,7 @@ impl Build<'_> {
         Ok(Kernel {
             image: self.image(),
             config: self.objdir.join(".config"),
+            symbols: self.objdir.join("System.map"),
             release: release.trim().to_owned(),
         })
     }
@@ -325,4 +360,30 @@ fn check_config(fragments: &[(String, String)], config: &str) -> anyhow::Result<
         lines.join(", ")
     );
     Err(Fatal::Setup(text).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_variant_has_a_folder_of_its_own() {
+        let mut names = Vec::new();
+        for series in [true, false] {
+            for other in [None, Some(Other::Wide), Some(Other::Parallel)] {
+                names.push(Variant { series, other }.prefix());
+            }
+        }
+        assert_eq!(
+            names,
+            [
+                "",
+                "wide-",
+                "parallel-",
+                "plain-",
+                "plain-wide-",
+                "plain-parallel-"
+            ]
+        );
+    }
 }

@@ -15,20 +15,19 @@ pub fn result(r: c_long) -> Result<usize, Errno> {
     }
 }
 
-/// One byte into a pipe.
+/// This byte into a pipe.
 #[inline]
-pub fn write_byte(fd: c_int) -> bool {
-    let byte = 1u8;
+pub fn write_byte(fd: c_int, byte: u8) -> bool {
     // SAFETY: a buffer of one byte.
     unsafe { libc::syscall(libc::SYS_write, fd, &raw const byte, 1) == 1 }
 }
 
-/// One byte out of a pipe.
+/// This byte, and nothing else, out of a pipe.
 #[inline]
-pub fn read_byte(fd: c_int) -> bool {
-    let mut byte = 0u8;
+pub fn read_byte(fd: c_int, byte: u8) -> bool {
+    let mut got = !byte;
     // SAFETY: a buffer of one byte.
-    unsafe { libc::syscall(libc::SYS_read, fd, &raw mut byte, 1) == 1 }
+    unsafe { libc::syscall(libc::SYS_read, fd, &raw mut got, 1) == 1 && got == byte }
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC_RAW.

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //! One line of JSON for each figure.
 
+use crate::measure::{Result, Trouble};
+use std::cell::Cell;
 use std::io::Write;
 
 pub struct Output {
     unit: &'static str,
+    /// Something did not do what it should.
+    wrong: Cell<bool>,
 }
 
 /// A figure, or why there is none.
@@ -12,11 +16,20 @@ pub struct Figure<'a> {
     pub name: &'a str,
     pub interface: &'a str,
     pub params: &'a [(&'a str, Value<'a>)],
-    /// What the figure is per: `event`, `call`.
-    pub per: &'a str,
-    pub value: Result<f64, String>,
-    pub raw: &'a [(&'a str, Value<'a>)],
+    pub unit: Unit<'a>,
+    pub value: Result<f64>,
+    pub raw: Notes<'a>,
 }
+
+pub enum Unit<'a> {
+    /// What the clock counts, for each of these.
+    Per(&'a str),
+    /// Another.
+    Of(&'a str),
+}
+
+/// What else to say.
+pub type Notes<'a> = &'a [(&'a str, Value<'a>)];
 
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
@@ -27,16 +40,30 @@ pub enum Value<'a> {
 
 impl Output {
     pub fn instructions() -> Self {
-        Output {
-            unit: "instructions",
-        }
+        Self::new("instructions")
     }
 
     pub fn nanoseconds() -> Self {
-        Output { unit: "ns" }
+        Self::new("ns")
+    }
+
+    fn new(unit: &'static str) -> Self {
+        Output {
+            unit,
+            wrong: Cell::new(false),
+        }
+    }
+
+    /// Whether everything did what it should.
+    pub fn all_right(&self) -> bool {
+        !self.wrong.get()
     }
 
     pub fn figure(&self, f: &Figure) {
+        if let Err(Trouble::Wrong(why)) = &f.value {
+            self.wrong.set(true);
+            eprintln!("{}: {}: {why}", f.name, f.interface);
+        }
         let line = self.line(f);
         let mut out = std::io::stdout();
         let _ = writeln!(out, "{line}");
@@ -46,7 +73,14 @@ impl Output {
     fn line(&self, f: &Figure) -> String {
         let (value, error) = match &f.value {
             Ok(v) => (number(*v), String::new()),
-            Err(e) => ("null".to_owned(), format!(",\"error\":{}", text(e))),
+            Err(e) => (
+                "null".to_owned(),
+                format!(",\"error\":{}", text(&e.to_string())),
+            ),
+        };
+        let unit = match f.unit {
+            Unit::Per(what) => format!("{}/{what}", self.unit),
+            Unit::Of(unit) => unit.to_owned(),
         };
         format!(
             "{{\"name\":{},\"interface\":{},\"params\":{},\"value\":{value},\"unit\":{}{error},\
@@ -54,7 +88,7 @@ impl Output {
             text(f.name),
             text(f.interface),
             object(f.params),
-            text(&format!("{}/{}", self.unit, f.per)),
+            text(&unit),
             object(f.raw),
         )
     }
@@ -102,7 +136,7 @@ mod tests {
             name: "pipetest",
             interface: "epoll-edge",
             params: &[("pipes", Value::Int(10)), ("active", Value::Int(1))],
-            per: "event",
+            unit: Unit::Per("event"),
             value: Ok(12.34),
             raw: &[
                 ("delivery", Value::Float(1.0)),
@@ -115,7 +149,7 @@ mod tests {
              \"params\":{\"pipes\":10,\"active\":1},\"value\":12.3,\
              \"unit\":\"instructions/event\",\"raw\":{\"delivery\":1.0,\"note\":\"a\\\"b\\u000a\"}}"
         );
-        figure.value = Err("ENOSYS".to_owned());
+        figure.value = Err(Trouble::Missing("ENOSYS".to_owned()));
         figure.raw = &[];
         assert_eq!(
             Output::nanoseconds().line(&figure),
@@ -123,5 +157,27 @@ mod tests {
              \"params\":{\"pipes\":10,\"active\":1},\"value\":null,\
              \"unit\":\"ns/event\",\"error\":\"ENOSYS\",\"raw\":{}}"
         );
+        figure.unit = Unit::Of("bytes/watch");
+        assert!(Output::nanoseconds()
+            .line(&figure)
+            .contains("\"unit\":\"bytes/watch\""));
+    }
+
+    #[test]
+    fn what_went_wrong_is_remembered() {
+        let mut figure = Figure {
+            name: "pipetest",
+            interface: "poll",
+            params: &[],
+            unit: Unit::Per("event"),
+            value: Err(Trouble::Missing("ENOSYS".to_owned())),
+            raw: &[],
+        };
+        let output = Output::instructions();
+        output.figure(&figure);
+        assert!(output.all_right());
+        figure.value = Err(Trouble::Wrong("an event is lost".to_owned()));
+        output.figure(&figure);
+        assert!(!output.all_right());
     }
 }

@@ -1,207 +1,260 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Many pipes, of which a few have something to read at a time.
 //!
-//! A round writes one byte into each of A of the N pipes, spread evenly, then waits once, which
-//! must give A events, then reads each byte. The figure is the cost of all that for one event;
+//! A round writes one byte into each of A of the N pipes, spread evenly, then waits, which must
+//! give A events, then reads each byte. The figure is the cost of all that for one event;
 //! `delivery` in `raw` is that without the writes and reads, which are measured alone as `bare`.
-
-use std::os::raw::c_int;
+//!
+//! All interfaces have the same pipes, one after the other, evpoll the last.
 
 use crate::calls::{now, read_byte, watchdog, write_byte};
-use crate::interfaces::*;
-use crate::output::{Figure, Output, Value};
-use selftests::sys::{pipe, try_need_files, Fd};
-use selftests::uring;
+use crate::interfaces::{each_interface, Interface, BARE};
+use crate::measure::{hooks_off, settle, wrong, Context, Result};
+use crate::output::{Figure, Notes, Output, Unit, Value};
+use crate::pipes::Pipes;
+use crate::Options;
+use selftests::sys::Fd;
 
-/// Pipes, active pipes.
-const CASES: [(usize, usize); 7] = [
-    (10, 1),
-    (100, 1),
-    (100, 100),
-    (1000, 1),
-    (1000, 100),
-    (10_000, 1),
-    (10_000, 100),
-];
-const QUICK: [(usize, usize); 3] = [(10, 1), (100, 1), (100, 100)];
+const PIPES: [usize; 6] = [1, 10, 100, 1000, 10_000, 100_000];
+const ACTIVE: [usize; 4] = [1, 10, 100, 1000];
+const QUICK_PIPES: [usize; 2] = [10, 100];
+const QUICK_ACTIVE: [usize; 2] = [1, 100];
 
-struct Pipes {
-    pipes: Vec<(Fd, Fd)>,
+/// Rounds with one active pipe, and writes with more: a tick of the timer, one more or less, must
+/// not be seen.
+const ROUNDS: usize = 20_000;
+const WRITES: usize = 40_000;
+const QUICK: usize = 2000;
+/// Descriptors that a linear interface looks at in all rounds together, if that makes so many
+/// rounds.
+const LOOKS: usize = 1_000_000;
+const LEAST_ROUNDS: usize = 10;
+
+/// A of the pipes, another set each round.
+pub struct Active<'a> {
+    pipes: &'a Pipes,
     active: usize,
 }
 
-impl Pipes {
-    /// New pipes, each of which has carried a byte already.
-    fn new(n: usize, active: usize) -> Self {
-        let pipes = Pipes {
-            pipes: (0..n).map(|_| pipe()).collect(),
-            active,
-        };
-        for (r, w) in &pipes.pipes {
-            assert!(
-                write_byte(w.raw()) && read_byte(r.raw()),
-                "a pipe does not work"
-            );
-        }
-        pipes
+impl<'a> Active<'a> {
+    pub fn new(pipes: &'a Pipes, active: usize) -> Self {
+        Active { pipes, active }
     }
 
-    fn read_ends(&self) -> Vec<c_int> {
-        self.pipes.iter().map(|p| p.0.raw()).collect()
-    }
-
-    /// The i-th active pipe of a round: evenly spread, and another set each round, so that a
-    /// few rounds are as good a sample as many.
+    /// The i-th active pipe of a round: evenly spread, so that a few rounds are as good a sample
+    /// as many.
     #[inline]
     fn nth(&self, round: usize, i: usize) -> &(Fd, Fd) {
         const PRIME: usize = 6151;
         let step = self.pipes.len() / self.active;
-        &self.pipes[i * step + round * PRIME % step]
+        self.pipes.get(i * step + round * PRIME % step)
     }
 
     #[inline]
-    fn write(&self, round: usize) -> bool {
-        (0..self.active).all(|i| write_byte(self.nth(round, i).1.raw()))
-    }
-}
-
-struct Measured {
-    /// For each event.
-    value: f64,
-    rounds: usize,
-}
-
-/// The writes and reads alone.
-fn bare(pipes: &Pipes, rounds: usize) -> Result<Measured, String> {
-    let round =
-        |r: usize| pipes.write(r) && (0..pipes.active).all(|i| read_byte(pipes.nth(r, i).0.raw()));
-    if !round(0) {
-        return Err("a byte is missing".to_owned());
-    }
-    let begin = now();
-    for r in 1..=rounds {
-        if !round(r) {
-            return Err(format!("round {r}: a byte is missing"));
+    fn write(&self, round: usize) -> Result<()> {
+        match (0..self.active).all(|i| write_byte(self.nth(round, i).1.raw(), round as u8)) {
+            true => Ok(()),
+            false => wrong(format!("round {round}: a pipe is full")),
         }
     }
-    Ok(measured(now() - begin, pipes, rounds))
-}
 
-fn measured(time: u64, pipes: &Pipes, rounds: usize) -> Measured {
-    Measured {
-        value: time as f64 / (rounds * pipes.active) as f64,
-        rounds,
-    }
-}
-
-fn one_round<I: Interface>(interface: &mut I, pipes: &Pipes, round: usize) -> Result<(), String> {
-    if !pipes.write(round) {
-        return Err(format!("round {round}: a pipe is full"));
-    }
-    let n = interface
-        .wait(pipes.active)
-        .map_err(|e| format!("round {round}: the wait failed: {e}"))?;
-    if n != pipes.active {
-        let active = pipes.active;
-        return Err(format!("round {round}: {n} events instead of {active}"));
-    }
-    for i in 0..n {
-        if !read_byte(interface.fd(i)) {
-            return Err(format!("round {round}: an event without data"));
+    /// The writes and reads alone.
+    #[inline]
+    pub fn bare_round(&self, round: usize) -> Result<()> {
+        self.write(round)?;
+        match (0..self.active).all(|i| read_byte(self.nth(round, i).0.raw(), round as u8)) {
+            true => Ok(()),
+            false => wrong(format!("round {round}: a byte is missing")),
         }
     }
+
+    #[inline]
+    pub fn round<I: Interface>(&self, interface: &mut I, round: usize) -> Result<()> {
+        self.write(round)?;
+        let n = interface
+            .wait(self.active)
+            .or_wrong("the wait failed (EINTR: an event did not come)")?;
+        if n != self.active {
+            let active = self.active;
+            return wrong(format!("round {round}: {n} events instead of {active}"));
+        }
+        for i in 0..n {
+            if !read_byte(interface.fd(i), round as u8) {
+                return wrong(format!("round {round}: an event without data"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The cost of so many rounds for each event, after one that is not counted.
+    fn measure(&self, rounds: usize, mut round: impl FnMut(usize) -> Result<()>) -> Result<f64> {
+        watchdog(120);
+        settle();
+        round(0)?;
+        let begin = now();
+        for r in 1..=rounds {
+            round(r)?;
+        }
+        Ok((now() - begin) as f64 / (rounds * self.active) as f64)
+    }
+}
+
+/// An interface that watches all pipes, and has seen an event of each.
+pub fn watch_all<I: Interface>(pipes: &Pipes) -> Result<I> {
+    let mut interface = I::new(&pipes.read_ends()).or_missing("it cannot watch the pipes")?;
+    pipes.warm_up(&mut interface)?;
+    Ok(interface)
+}
+
+/// What is measured on one set of pipes.
+struct Case<'a> {
+    output: &'a Output,
+    quick: bool,
+    pipes: &'a Pipes,
+    active: Vec<usize>,
+    /// For each of `active`.
+    bare: Vec<Option<f64>>,
+}
+
+impl Case<'_> {
+    fn rounds(&self, active: usize, linear: bool) -> usize {
+        let rounds = match (self.quick, active) {
+            (true, _) => QUICK / active,
+            (false, 1) => ROUNDS,
+            (false, _) => WRITES / active,
+        };
+        let rounds = rounds.max(LEAST_ROUNDS);
+        match linear {
+            true => rounds.min((LOOKS / self.pipes.len()).max(LEAST_ROUNDS)),
+            false => rounds,
+        }
+    }
+
+    fn print(&self, at: usize, interface: &str, rounds: usize, value: Result<f64>, notes: Notes) {
+        let active = self.active[at];
+        let mut raw = Vec::from(notes);
+        raw.push(("rounds", Value::Int(rounds as u64)));
+        if let (Ok(value), Some(Some(bare))) = (&value, self.bare.get(at)) {
+            raw.push(("delivery", Value::Float(value - bare)));
+        }
+        self.output.figure(&Figure {
+            name: "pipetest",
+            interface,
+            params: &[
+                ("pipes", Value::Int(self.pipes.len() as u64)),
+                ("active", Value::Int(active as u64)),
+                ("writes", Value::Int((rounds * active) as u64)),
+            ],
+            unit: Unit::Per("event"),
+            value,
+            raw: &raw,
+        });
+    }
+
+    fn bare(&mut self) {
+        eprintln!("pipetest: {} pipes: {BARE}", self.pipes.len());
+        let mut figures = Vec::new();
+        for (at, &active) in self.active.iter().enumerate() {
+            let rounds = self.rounds(active, false);
+            let some = Active::new(self.pipes, active);
+            let value = some.measure(rounds, |r| some.bare_round(r));
+            figures.push(value.as_ref().ok().copied());
+            self.print(at, BARE, rounds, value, &[]);
+        }
+        self.bare = figures;
+    }
+
+    fn interface<I: Interface>(&self) {
+        eprintln!("pipetest: {} pipes: {}", self.pipes.len(), I::NAME);
+        watchdog(120);
+        let mut interface = watch_all::<I>(self.pipes);
+        for (at, &active) in self.active.iter().enumerate() {
+            let rounds = self.rounds(active, I::LINEAR);
+            let some = Active::new(self.pipes, active);
+            let value = match &mut interface {
+                Ok(interface) => some.measure(rounds, |r| some.round(interface, r)),
+                Err(why) => Err(why.clone()),
+            };
+            self.print(at, I::NAME, rounds, value, I::NOTES);
+        }
+    }
+}
+
+fn interface<I: Interface>(case: &Case) {
+    case.interface::<I>();
+}
+
+fn pipes(options: &Options, n: usize, active: &[usize]) -> Result<()> {
+    hooks_off();
+    let mut case = Case {
+        output: &options.output,
+        quick: options.quick,
+        pipes: &Pipes::new(n)?,
+        active: active.iter().copied().filter(|&a| a <= n).collect(),
+        bare: Vec::new(),
+    };
+    case.bare();
+    each_interface!(interface(&case));
     Ok(())
 }
 
-fn with<I: Interface>(pipes: &Pipes, rounds: usize) -> Result<Measured, String> {
-    watchdog(120);
-    let fds = pipes.read_ends();
-    let mut interface = I::new(&fds).map_err(|e| format!("not in this kernel: {e}"))?;
-    // Every pipe once, so that the first use of anything is not measured.
-    for (r, w) in &pipes.pipes {
-        if !(write_byte(w.raw()) && read_byte(r.raw())) {
-            return Err("a pipe does not work".to_owned());
-        }
-    }
-    let discarded = loop {
-        match interface.discard() {
-            Ok(0) => break Ok(()),
-            Ok(_) => {}
-            Err(e) => break Err(format!("the first wait failed: {e}")),
-        }
+pub fn run(options: &Options) -> Result<()> {
+    let (all, active): (&[usize], &[usize]) = match options.quick {
+        true => (&QUICK_PIPES, &QUICK_ACTIVE),
+        false => (&PIPES, &ACTIVE),
     };
-    discarded?;
-    one_round(&mut interface, pipes, 0)?;
-    let begin = now();
-    for r in 1..=rounds {
-        one_round(&mut interface, pipes, r)?;
-    }
-    Ok(measured(now() - begin, pipes, rounds))
+    all.iter().try_for_each(|&n| pipes(options, n, active))
 }
 
-/// One interface's name, how it is measured, and what else to say of it.
-type Entry = (
-    &'static str,
-    fn(&Pipes, usize) -> Result<Measured, String>,
-    &'static [(&'static str, Value<'static>)],
-);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interfaces::{Epoll, Poll, Select, EDGE, LEVEL};
+    use crate::measure::Trouble;
 
-const INTERFACES: [Entry; 6] = [
-    ("bare", bare, &[]),
-    (Evpoll::NAME, with::<Evpoll>, &[]),
-    (Epoll::<EDGE>::NAME, with::<Epoll<EDGE>>, &[]),
-    (Epoll::<LEVEL>::NAME, with::<Epoll<LEVEL>>, &[]),
-    (
-        Uring::NAME,
-        with::<Uring>,
-        &[("setup", Value::Text(uring::SETUP))],
-    ),
-    (Poll::NAME, with::<Poll>, &[]),
-];
+    /// Its last descriptors are beyond FD_SETSIZE.
+    const MANY: usize = 700;
 
-pub fn run(output: &Output, quick: bool) {
-    let cases: &[(usize, usize)] = if quick { &QUICK } else { &CASES };
-    for &(n, active) in cases {
-        let room = try_need_files(2 * n as u64 + 100);
-        let writes = match (quick, active) {
-            (true, 1) => 500,
-            (true, _) => 2000,
-            (false, 1) => 2000,
-            (false, _) => 10_000,
-        };
-        let mut bare = None;
-        for (name, measure, notes) in INTERFACES {
-            eprintln!("pipetest: {n} pipes, {active} active: {name}");
-            let mut rounds = writes / active;
-            if name == Poll::NAME {
-                // It looks at every pipe in every round.
-                rounds = rounds.min((1_000_000 / n).max(20));
+    fn rounds<I: Interface>(pipes: &Pipes) {
+        let mut interface = watch_all::<I>(pipes).unwrap();
+        for active in [1, 10, MANY] {
+            let active = Active::new(pipes, active);
+            for r in 0..20 {
+                active.round(&mut interface, r).unwrap();
             }
-            let result = match room {
-                Ok(()) => measure(&Pipes::new(n, active), rounds),
-                Err(e) => Err(format!("no room for so many pipes: {e}")),
-            };
-            let mut raw = Vec::from(notes);
-            if let Ok(m) = &result {
-                raw.push(("rounds", Value::Int(m.rounds as u64)));
-                match (name, bare) {
-                    ("bare", _) => bare = Some(m.value),
-                    (_, Some(bare)) => raw.push(("delivery", Value::Float(m.value - bare))),
-                    (_, None) => {}
-                }
-            }
-            output.figure(&Figure {
-                name: "pipetest",
-                interface: name,
-                params: &[
-                    ("pipes", Value::Int(n as u64)),
-                    ("active", Value::Int(active as u64)),
-                    ("writes", Value::Int((rounds * active) as u64)),
-                ],
-                per: "event",
-                value: result.map(|m| m.value),
-                raw: &raw,
-            });
         }
+    }
+
+    #[test]
+    fn every_event_is_found() {
+        let pipes = Pipes::new(MANY).unwrap();
+        rounds::<Epoll<EDGE>>(&pipes);
+        rounds::<Epoll<LEVEL>>(&pipes);
+        rounds::<Poll>(&pipes);
+        rounds::<Select>(&pipes);
+    }
+
+    fn misses_one<I: Interface>(pipes: &Pipes) {
+        let all = pipes.read_ends();
+        let mut interface = I::new(&all[1..]).unwrap();
+        let active = Active::new(pipes, pipes.len());
+        let result = active.round(&mut interface, 0);
+        assert!(matches!(result, Err(Trouble::Wrong(_))), "{result:?}");
+        for i in 0..pipes.len() {
+            let _ = read_byte(pipes.get(i).0.raw(), 0);
+        }
+    }
+
+    #[test]
+    fn a_lost_event_is_no_figure() {
+        let pipes = Pipes::new(20).unwrap();
+        misses_one::<Epoll<EDGE>>(&pipes);
+        misses_one::<Poll>(&pipes);
+        misses_one::<Select>(&pipes);
+
+        let mut interface = Epoll::<EDGE>::new(&pipes.read_ends()[1..]).unwrap();
+        pipes.expect(&mut interface, 19, "with all").unwrap();
+        let result = pipes.expect(&mut interface, 20, "with one missing");
+        assert!(matches!(result, Err(Trouble::Wrong(_))), "{result:?}");
     }
 }

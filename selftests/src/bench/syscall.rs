@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Single calls: an empty one, a wait with nothing to wait for, a watch added and removed.
+//! Single calls: an empty one, a wait with nothing to wait for, a watch added and removed where
+//! there is no other.
 
 use crate::calls::{now, result};
-use crate::interfaces::{Epoll, Evpoll, Interface, EDGE};
-use crate::output::{Figure, Output, Value};
+use crate::interfaces::{Epoll, Evpoll, Interface, BARE, EDGE};
+use crate::measure::{hooks_off, settle, Context, Result};
+use crate::output::{Figure, Unit, Value};
+use crate::Options;
 use selftests::abi::*;
-use selftests::sys::{pipe, Fd};
+use selftests::sys::pipe;
 
 /// The mean of so many, after one that is not counted.
-fn mean(rounds: u32, mut call: impl FnMut() -> Result<(), Errno>) -> Result<f64, String> {
-    call().map_err(|e| format!("not in this kernel: {e}"))?;
+fn mean(rounds: u32, mut call: impl FnMut() -> Sys<()>) -> Result<f64> {
+    settle();
+    call().or_missing("the first call failed")?;
     let begin = now();
     for _ in 0..rounds {
-        call().map_err(|e| format!("the call failed: {e}"))?;
+        call().or_wrong("the call failed")?;
     }
     Ok((now() - begin) as f64 / f64::from(rounds))
 }
 
-fn empty(rounds: u32) -> Result<f64, String> {
+fn empty(rounds: u32) -> Result<f64> {
     // SAFETY: takes no pointer.
     mean(rounds, || {
         result(unsafe { libc::syscall(libc::SYS_getppid) }).map(drop)
@@ -25,79 +29,59 @@ fn empty(rounds: u32) -> Result<f64, String> {
 }
 
 /// A wait with nothing pending, on one watch, that does not wait.
-fn empty_wait<I: Interface>(rounds: u32) -> Result<f64, String> {
+fn empty_wait<I: Interface>(rounds: u32) -> Result<f64> {
     let (r, _w) = pipe();
-    let mut interface = I::new(&[r.raw()]).map_err(|e| format!("not in this kernel: {e}"))?;
-    mean(rounds, || interface.discard().map(drop))
-}
-
-fn add_and_del_evpoll(rounds: u32) -> Result<f64, String> {
-    let queue =
-        evpoll_create(16, EVPOLL_CLOEXEC).map_err(|e| format!("not in this kernel: {e}"))?;
-    let queue = Fd::new(queue);
-    let (r, _w) = pipe();
-    mean(rounds, || {
-        evpoll_ctl(queue.raw(), EP_CTL_ADD, r.raw(), IN, 0)?;
-        evpoll_ctl(queue.raw(), EP_CTL_DEL, r.raw(), 0, 0)?;
-        Ok(())
+    let mut interface = I::new(&[r.raw()]).or_missing("it cannot watch a pipe")?;
+    mean(rounds, || match interface.discard()? {
+        0 => Ok(()),
+        _ => Err(Errno(libc::EINVAL)),
     })
 }
 
-fn add_and_del_epoll(rounds: u32) -> Result<f64, String> {
-    // SAFETY: takes no pointer.
-    let epoll = result(unsafe { libc::syscall(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC) });
-    let epoll = Fd::new(epoll.map_err(|e| format!("not in this kernel: {e}"))? as i32);
+fn add_and_del_evpoll(rounds: u32) -> Result<f64> {
+    let queue = Evpoll::empty(16).or_missing("evpoll_create")?;
     let (r, _w) = pipe();
-    let mut event = libc::epoll_event {
-        events: IN | EDGE,
-        u64: 0,
-    };
     mean(rounds, || {
-        for op in [libc::EPOLL_CTL_ADD, libc::EPOLL_CTL_DEL] {
-            // SAFETY: one event.
-            result(unsafe {
-                libc::syscall(
-                    libc::SYS_epoll_ctl,
-                    epoll.raw(),
-                    op,
-                    r.raw(),
-                    &raw mut event,
-                )
-            })?;
-        }
-        Ok(())
+        queue.ctl(EP_CTL_ADD, r.raw(), IN)?;
+        queue.ctl(EP_CTL_DEL, r.raw(), 0)
     })
 }
 
-type Case = (&'static str, &'static str, fn(u32) -> Result<f64, String>);
+fn add_and_del_epoll(rounds: u32) -> Result<f64> {
+    let epoll = Epoll::<EDGE>::empty(16).or_missing("epoll_create1")?;
+    let (r, _w) = pipe();
+    mean(rounds, || {
+        epoll.ctl(libc::EPOLL_CTL_ADD, r.raw(), IN)?;
+        epoll.ctl(libc::EPOLL_CTL_DEL, r.raw(), 0)
+    })
+}
 
+type Case = (&'static str, &'static str, fn(u32) -> Result<f64>);
+
+const WAIT: &str = "wait with nothing pending";
+const ADD_AND_DEL: &str = "ADD and DEL";
+/// evpoll last: see `each_interface`.
 const CASES: [Case; 5] = [
-    ("getppid", "bare", empty),
-    (
-        "wait with nothing pending",
-        Evpoll::NAME,
-        empty_wait::<Evpoll>,
-    ),
-    (
-        "wait with nothing pending",
-        Epoll::<EDGE>::NAME,
-        empty_wait::<Epoll<EDGE>>,
-    ),
-    ("ADD and DEL", Evpoll::NAME, add_and_del_evpoll),
-    ("ADD and DEL", Epoll::<EDGE>::NAME, add_and_del_epoll),
+    ("getppid", BARE, empty),
+    (WAIT, Epoll::<EDGE>::NAME, empty_wait::<Epoll<EDGE>>),
+    (ADD_AND_DEL, Epoll::<EDGE>::NAME, add_and_del_epoll),
+    (WAIT, Evpoll::NAME, empty_wait::<Evpoll>),
+    (ADD_AND_DEL, Evpoll::NAME, add_and_del_evpoll),
 ];
 
-pub fn run(output: &Output, quick: bool) {
-    let rounds = if quick { 200 } else { 2000 };
+pub fn run(options: &Options) -> Result<()> {
+    let rounds = if options.quick { 500 } else { 20_000 };
+    hooks_off();
     for (call, interface, measure) in CASES {
         eprintln!("syscall: {call}: {interface}");
-        output.figure(&Figure {
+        options.output.figure(&Figure {
             name: "syscall",
             interface,
             params: &[("call", Value::Text(call))],
-            per: "call",
+            unit: Unit::Per("call"),
             value: measure(rounds),
             raw: &[("rounds", Value::Int(u64::from(rounds)))],
         });
     }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What the guest measured, and how it belongs together.
 
+use super::table::{number, Side, Table};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,17 +9,23 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Every interface, in the order in which they are shown. Others follow by name.
-const INTERFACES: [&str; 5] = [
+pub const INTERFACES: [&str; 7] = [
     "evpoll",
     "epoll-edge",
     "epoll-level",
     "io_uring-multishot",
     "poll",
+    "select",
+    "rtsig",
 ];
+/// What stands in the place of an interface where kernels are compared, the first with the others.
+pub const STATES: [&str; 4] = [UNPATCHED, NO_QUEUE, "queue-open", "queue-closed"];
+pub const UNPATCHED: &str = "unpatched";
+pub const NO_QUEUE: &str = "no-queue";
 /// The cost of the same work without any interface.
 pub const BARE: &str = "bare";
 /// Parameters that say how long was measured, and not what: they may differ in one comparison.
-const EFFORT: [&str; 1] = ["writes"];
+const EFFORT: [&str; 3] = ["writes", "rounds", "requests"];
 
 /// One line of the guest.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -35,13 +42,42 @@ pub struct Figure {
     pub raw: Map<String, Value>,
 }
 
+impl Figure {
+    /// A number of `raw`.
+    fn raw(&self, name: &str) -> Option<f64> {
+        self.raw.get(name)?.as_f64()
+    }
+}
+
 /// What all figures of a boot have in common.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Setting {
     pub kernel: String,
     pub profile: String,
     pub toolchain: String,
     pub accel: String,
+    pub processors: u16,
+}
+
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let processors = match self.processors {
+            1 => "1 processor".to_owned(),
+            n => format!("{n} processors"),
+        };
+        write!(
+            f,
+            "Linux {}, {} profile, QEMU {}, {processors}",
+            self.kernel, self.profile, self.accel
+        )
+    }
+}
+
+/// What one boot gave.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub setting: Setting,
+    pub figures: Vec<Figure>,
 }
 
 /// Reads the guest's output. Every line has to be a figure.
@@ -61,6 +97,8 @@ pub fn parse(output: &str) -> anyhow::Result<Vec<Figure>> {
 pub struct Group {
     pub name: String,
     pub unit: String,
+    /// Of the boots that the figures come from.
+    pub settings: Vec<Setting>,
     /// Names of the parameters.
     pub params: Vec<String>,
     /// Without [`BARE`].
@@ -75,7 +113,20 @@ pub struct Row {
     pub params: Vec<Value>,
     pub bare: Option<f64>,
     /// In the order of the group's interfaces, less `bare` if there is one.
-    pub cells: Vec<Option<f64>>,
+    pub cells: Vec<Option<Cell>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cell {
+    pub value: f64,
+    /// The least and the most, where it was measured several times.
+    pub range: Option<(f64, f64)>,
+}
+
+impl Row {
+    pub fn value(&self, column: usize) -> Option<f64> {
+        Some(self.cells[column]?.value)
+    }
 }
 
 impl Group {
@@ -89,6 +140,62 @@ impl Group {
         self.rows.iter().any(both)
     }
 
+    /// The column that the others are compared with.
+    fn reference(&self) -> Option<usize> {
+        self.interfaces.iter().position(|name| name == UNPATCHED)
+    }
+
+    pub fn table(&self) -> Table {
+        let words = |column: usize| {
+            let number = |row: &Row| row.params[column].is_number() || row.params[column].is_null();
+            match self.rows.iter().all(number) {
+                true => Side::Right,
+                false => Side::Left,
+            }
+        };
+        let mut columns: Vec<(String, Side)> = Vec::new();
+        for (column, name) in self.params.iter().enumerate() {
+            columns.push((name.clone(), words(column)));
+        }
+        let figures = self.interfaces.iter().map(String::as_str);
+        for name in figures.chain(self.has_bare().then_some(BARE)) {
+            columns.push((name.to_owned(), Side::Right));
+        }
+        let row = |row: &Row| {
+            let mut line: Vec<String> = row.params.iter().map(plain).collect();
+            line.extend((0..self.interfaces.len()).map(|column| self.cell(row, column)));
+            if self.has_bare() {
+                line.push(number(row.bare));
+            }
+            line
+        };
+        Table {
+            columns,
+            rows: self.rows.iter().map(row).collect(),
+        }
+    }
+
+    /// The figure, with what it is above the reference, or with its range.
+    fn cell(&self, row: &Row, column: usize) -> String {
+        let Some(Cell { value, range }) = row.cells[column] else {
+            return number(None);
+        };
+        let reference = self.reference().filter(|reference| *reference != column);
+        if let Some(with) = reference.and_then(|reference| row.value(reference)) {
+            return format!("{value:.1} ({:+.2} %)", percent(value, with));
+        }
+        match range {
+            Some((least, most)) => format!(
+                "{} ({}\u{2013}{})",
+                number(Some(value)),
+                number(Some(least)),
+                number(Some(most))
+            ),
+            None if self.reference().is_some() => format!("{value:.1}"),
+            None => number(Some(value)),
+        }
+    }
+
     /// What the figures are, in words.
     pub fn meaning(&self) -> String {
         match self.is_difference() {
@@ -98,23 +205,32 @@ impl Group {
     }
 }
 
-/// The figures by benchmark, in their order.
-pub fn groups(figures: &[Figure]) -> Vec<Group> {
+/// The figures by benchmark, in their order. Those of one benchmark stand beside each other, from
+/// whatever boot they are.
+pub fn groups(measured: &[Measured]) -> Vec<Group> {
     let mut names: Vec<(&str, &str)> = Vec::new();
-    for figure in figures {
+    for figure in measured.iter().flat_map(|boot| &boot.figures) {
         let name = (figure.name.as_str(), figure.unit.as_str());
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    names.into_iter().map(|name| group(name, figures)).collect()
+    names
+        .into_iter()
+        .map(|name| group(name, measured))
+        .collect()
 }
 
-fn group((name, unit): (&str, &str), figures: &[Figure]) -> Group {
-    let ours: Vec<&Figure> = figures
-        .iter()
-        .filter(|figure| figure.name == name && figure.unit == unit)
-        .collect();
+fn group((name, unit): (&str, &str), measured: &[Measured]) -> Group {
+    let wanted = |figure: &&Figure| figure.name == name && figure.unit == unit;
+    let mut settings: Vec<Setting> = Vec::new();
+    for boot in measured {
+        if boot.figures.iter().any(|figure| wanted(&figure)) && !settings.contains(&boot.setting) {
+            settings.push(boot.setting.clone());
+        }
+    }
+    let all = measured.iter().flat_map(|boot| &boot.figures);
+    let ours: Vec<&Figure> = all.filter(wanted).collect();
     let params = params(&ours);
     let mut interfaces: Vec<String> = Vec::new();
     for figure in &ours {
@@ -122,12 +238,6 @@ fn group((name, unit): (&str, &str), figures: &[Figure]) -> Group {
             interfaces.push(figure.interface.clone());
         }
     }
-    let rank = |name: &String| {
-        INTERFACES
-            .iter()
-            .position(|known| known == name)
-            .unwrap_or(99)
-    };
     interfaces.sort_by_key(|name| (rank(name), name.clone()));
 
     let key = |figure: &Figure| -> Vec<Value> {
@@ -146,12 +256,21 @@ fn group((name, unit): (&str, &str), figures: &[Figure]) -> Group {
         let found = ours
             .iter()
             .find(|f| f.interface == interface && key(f) == *params);
-        found.and_then(|figure| figure.value)
+        found.and_then(|figure| {
+            let range = figure.raw("min").zip(figure.raw("max"));
+            figure.value.map(|value| Cell { value, range })
+        })
     };
     let mut rows = Vec::new();
     for params in keys {
-        let bare = find(&params, BARE);
-        let cell = |name: &String| find(&params, name).map(|value| value - bare.unwrap_or(0.0));
+        let bare = find(&params, BARE).map(|cell| cell.value);
+        let less = bare.unwrap_or(0.0);
+        let cell = |name: &String| {
+            find(&params, name).map(|Cell { value, range }| Cell {
+                value: value - less,
+                range: range.map(|(least, most)| (least - less, most - less)),
+            })
+        };
         let cells = interfaces.iter().map(cell).collect();
         rows.push(Row {
             params,
@@ -170,11 +289,19 @@ fn group((name, unit): (&str, &str), figures: &[Figure]) -> Group {
     Group {
         name: name.into(),
         unit: unit.into(),
+        settings,
         params,
         interfaces,
         rows,
         gaps,
     }
+}
+
+/// The place of an interface, or of a kernel's state, among the others.
+pub fn rank(name: &str) -> usize {
+    let known = INTERFACES.iter().position(|known| *known == name);
+    let state = || STATES.iter().position(|known| *known == name);
+    known.or_else(state).unwrap_or(INTERFACES.len())
 }
 
 /// The names of the parameters, the one with the most values first.
@@ -193,6 +320,11 @@ fn params(figures: &[&Figure]) -> Vec<String> {
     names.retain(|(_, name)| !EFFORT.contains(&name.as_str()));
     names.sort_by_key(|(count, _)| Reverse(*count));
     names.into_iter().map(|(_, name)| name.clone()).collect()
+}
+
+/// How much more than another a value is.
+pub fn percent(value: f64, than: f64) -> f64 {
+    100.0 * (value - than) / than
 }
 
 /// A parameter as people read it.
@@ -220,28 +352,95 @@ pub mod tests {
 {"name":"syscall","interface":"evpoll","params":{"call":"wait <nothing>"},"value":309.0,"unit":"instructions/call","raw":{}}
 "#;
 
+    pub fn setting(kernel: &str) -> Setting {
+        Setting {
+            kernel: kernel.into(),
+            profile: "release".into(),
+            toolchain: "clang & rustc".into(),
+            accel: "tcg".into(),
+            processors: 1,
+        }
+    }
+
+    pub fn boot(lines: &str) -> Measured {
+        Measured {
+            setting: setting("7.3.4"),
+            figures: parse(lines).unwrap(),
+        }
+    }
+
+    fn of(lines: &str) -> Vec<Group> {
+        groups(&[boot(lines)])
+    }
+
     #[test]
     fn figures_of_one_benchmark_stand_side_by_side() {
-        let groups = groups(&parse(LINES).unwrap());
+        let groups = of(LINES);
         assert_eq!(groups.len(), 2);
         let pipes = &groups[0];
         assert_eq!(pipes.params, ["pipes", "active"]);
         assert_eq!(pipes.interfaces, ["evpoll", "poll"]);
-        assert_eq!(pipes.rows[0].cells, [Some(400.0), Some(1600.5)]);
+        let values = |row: &Row| (row.value(0), row.value(1));
+        assert_eq!(values(&pipes.rows[0]), (Some(400.0), Some(1600.5)));
         assert_eq!(pipes.rows[0].bare, Some(900.0));
         assert!(pipes.has_bare() && !groups[1].has_bare());
-        assert_eq!(groups[1].rows[0].cells, [Some(309.0)]);
+        assert_eq!(groups[1].rows[0].value(0), Some(309.0));
     }
 
     #[test]
     fn what_is_missing_stays_missing_and_is_explained() {
-        let pipes = &groups(&parse(LINES).unwrap())[0];
+        let pipes = &of(LINES)[0];
         assert_eq!(pipes.rows[1].cells[0], None);
         assert_eq!(pipes.rows[2].cells[0], None);
         assert_eq!(
             pipes.gaps,
             ["no figure for evpoll: not in this kernel: ENOSYS"]
         );
+    }
+
+    #[test]
+    fn a_table_has_words_at_the_left_and_figures_at_the_right() {
+        let groups = of(LINES);
+        assert_eq!(
+            groups[0].table().text(),
+            "\x20 pipes   active   evpoll     poll   bare\n\
+             \x20    10        1      400     1600    900\n\
+             \x20  1000        1        -   141090    910\n\
+             \x20   100        1        -    14095    905\n"
+        );
+        assert_eq!(
+            groups[1].table().text(),
+            "\x20 call             evpoll\n\x20 wait <nothing>      309\n"
+        );
+    }
+
+    #[test]
+    fn kernels_are_compared_with_the_unpatched_one() {
+        let line = |state: &str, value: f64| {
+            format!(
+                "{{\"name\":\"idle\",\"interface\":\"{state}\",\"params\":{{\"path\":\"tcp\"}},\
+                 \"value\":{value},\"unit\":\"instructions/call\"}}\n"
+            )
+        };
+        let patched = line("queue-open", 1010.0) + &line("no-queue", 1001.0);
+        let plain = Measured {
+            setting: setting("7.3.4, unpatched"),
+            figures: parse(&line("unpatched", 1000.0)).unwrap(),
+        };
+        let groups = groups(&[boot(&patched), plain]);
+        assert_eq!(groups[0].settings.len(), 2);
+        let table = groups[0].table();
+        assert_eq!(
+            table.rows,
+            [["tcp", "1000.0", "1001.0 (+0.10 %)", "1010.0 (+1.00 %)"]]
+        );
+    }
+
+    #[test]
+    fn what_was_measured_several_times_has_its_range() {
+        let line = "{\"name\":\"producers\",\"interface\":\"evpoll\",\"params\":{\"threads\":2},\
+             \"value\":500,\"unit\":\"events/s\",\"raw\":{\"min\":400.0,\"max\":600.0}}";
+        assert_eq!(of(line)[0].table().rows, [["2", "500 (400\u{2013}600)"]]);
     }
 
     #[test]

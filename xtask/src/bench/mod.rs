@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Figures of benchmarks: read from the guest, put beside each other, printed and plotted.
+//! Figures of benchmarks: read from the guest, put beside each other, judged, printed and plotted.
 
+mod document;
 mod figures;
 mod plot;
+mod profile;
+mod repeat;
 mod report;
+mod symbols;
 mod table;
+mod targets;
 
-pub use figures::{groups, parse, Figure, Group, Setting};
-pub use report::write as write_report;
-pub use table::text as table;
+pub use figures::{parse, Figure, Measured, Setting, BARE};
+pub use profile::{read as read_profile, Profile};
+pub use repeat::differences;
+pub use report::{json, text, write as write_report, Results};
+pub use symbols::Symbols;
+
+/// Where the instructions of an event are spent.
+pub struct Profiles {
+    pub setting: Setting,
+    /// By interface and events that a wait gives.
+    pub of: Vec<(String, u32, Profile)>,
+}

@@ -1,29 +1,104 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A benchmark as a table: a row for each set of parameters, a column for each interface.
+//! Tables, for a terminal, a page and Markdown.
 
-use super::figures::{plain, Group, BARE};
 use std::fmt::Write;
 
 /// A missing figure.
 pub const GAP: &str = "-";
 
-/// The cells, the heading first. As many cells at the left as there are parameters.
-pub fn cells(group: &Group) -> Vec<Vec<String>> {
-    let mut heading: Vec<String> = group.params.clone();
-    heading.extend(group.interfaces.iter().cloned());
-    if group.has_bare() {
-        heading.push(BARE.into());
-    }
-    let mut rows = vec![heading];
-    for row in &group.rows {
-        let mut line: Vec<String> = row.params.iter().map(plain).collect();
-        line.extend(row.cells.iter().map(|value| number(*value)));
-        if group.has_bare() {
-            line.push(number(row.bare));
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Words.
+    Left,
+    /// Figures.
+    Right,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    pub columns: Vec<(String, Side)>,
+    /// Each with a cell for every column.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new(columns: &[(&str, Side)]) -> Table {
+        let own = |(name, side): &(&str, Side)| ((*name).to_owned(), *side);
+        Table {
+            columns: columns.iter().map(own).collect(),
+            rows: Vec::new(),
         }
-        rows.push(line);
     }
-    rows
+
+    fn heading(&self) -> Vec<String> {
+        self.columns.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// For a terminal: columns line up.
+    pub fn text(&self) -> String {
+        let all: Vec<Vec<String>> = std::iter::once(self.heading())
+            .chain(self.rows.iter().cloned())
+            .collect();
+        let width = |column: usize| {
+            let widths = all.iter().map(|row| row[column].chars().count());
+            widths.max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let mut out = String::new();
+        for row in &all {
+            for (column, cell) in row.iter().enumerate() {
+                let width = widths[column];
+                let gap = if column == 0 { "  " } else { "   " };
+                // Writing to a string cannot fail.
+                let _ = match self.columns[column].1 {
+                    Side::Left => write!(out, "{gap}{cell:<width$}"),
+                    Side::Right => write!(out, "{gap}{cell:>width$}"),
+                };
+            }
+            out.truncate(out.trim_end().len());
+            out.push('\n');
+        }
+        out
+    }
+
+    pub fn html(&self) -> String {
+        let row = |tag: &str, cells: &[String]| {
+            let cell = |(cell, (_, side)): (&String, &(String, Side))| {
+                let class = match side {
+                    Side::Left => " class=\"word\"",
+                    Side::Right => "",
+                };
+                format!("<{tag}{class}>{}</{tag}>", escape(cell))
+            };
+            let cells: Vec<String> = cells.iter().zip(&self.columns).map(cell).collect();
+            format!("<tr>{}</tr>\n", cells.concat())
+        };
+        let rows: Vec<String> = self.rows.iter().map(|cells| row("td", cells)).collect();
+        format!(
+            "<div class=\"wide\"><table>\n{}{}</table></div>\n",
+            row("th", &self.heading()),
+            rows.concat()
+        )
+    }
+
+    pub fn markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| markdown(cell)).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule = |(_, side): &(String, Side)| match side {
+            Side::Left => ":---",
+            Side::Right => "---:",
+        };
+        let rules: Vec<&str> = self.columns.iter().map(rule).collect();
+        let rows: Vec<String> = self.rows.iter().map(|cells| line(cells)).collect();
+        format!(
+            "{}| {} |\n{}",
+            line(&self.heading()),
+            rules.join(" | "),
+            rows.concat()
+        )
+    }
 }
 
 /// Short enough to compare at a glance: tenths only where they are a part that matters.
@@ -35,68 +110,55 @@ pub fn number(value: Option<f64>) -> String {
     }
 }
 
-/// For a terminal.
-pub fn text(group: &Group) -> String {
-    let rows = cells(group);
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut out = format!("{}: {}\n", group.name, group.meaning());
-    for (index, row) in rows.iter().enumerate() {
-        for (column, cell) in row.iter().enumerate() {
-            let width = widths[column];
-            // Text stands at the left, numbers at the right.
-            let text = cell.parse::<f64>().is_err() && cell != GAP && index > 0;
-            let word = group.params.len() > column && is_text(&rows, column);
-            let gap = if column == 0 { "  " } else { "   " };
-            // Writing to a string cannot fail.
-            let _ = match text || word {
-                true => write!(out, "{gap}{cell:<width$}"),
-                false => write!(out, "{gap}{cell:>width$}"),
-            };
-        }
-        out.truncate(out.trim_end().len());
-        out.push('\n');
-    }
-    for gap in &group.gaps {
-        let _ = writeln!(out, "  {gap}");
-    }
-    out
+/// Text in HTML.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
-fn is_text(rows: &[Vec<String>], column: usize) -> bool {
-    rows[1..]
-        .iter()
-        .any(|row| row[column].parse::<f64>().is_err())
+/// Text in a cell of a table in Markdown.
+fn markdown(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('|', "\\|")
+        .replace('*', "\\*")
+        .replace("__", "\\_\\_")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::figures::{groups, parse, tests::LINES};
     use super::*;
 
+    fn table() -> Table {
+        let mut table = Table::new(&[("call", Side::Left), ("evpoll", Side::Right)]);
+        table.rows = vec![
+            vec!["wait <nothing>".into(), "309".into()],
+            vec!["__x|y".into(), GAP.into()],
+        ];
+        table
+    }
+
     #[test]
-    fn columns_line_up_and_gaps_are_told() {
-        let groups = groups(&parse(LINES).unwrap());
+    fn columns_line_up() {
         assert_eq!(
-            text(&groups[0]),
-            "pipetest: instructions/event, less the bare cost\n\
-             \x20 pipes   active   evpoll     poll   bare\n\
-             \x20    10        1      400     1600    900\n\
-             \x20  1000        1        -   141090    910\n\
-             \x20   100        1        -    14095    905\n\
-             \x20 no figure for evpoll: not in this kernel: ENOSYS\n"
+            table().text(),
+            "\x20 call             evpoll\n\
+             \x20 wait <nothing>      309\n\
+             \x20 __x|y                 -\n"
         );
+    }
+
+    #[test]
+    fn what_means_something_elsewhere_is_escaped() {
+        let html = table().html();
+        assert!(html.contains("<td class=\"word\">wait &lt;nothing&gt;</td><td>309</td>"));
         assert_eq!(
-            text(&groups[1]),
-            "syscall: instructions/call\n\
-             \x20 call             evpoll\n\
-             \x20 wait <nothing>      309\n"
+            table().markdown(),
+            "| call | evpoll |\n| :--- | ---: |\n| wait &lt;nothing&gt; | 309 |\n\
+             | \\_\\_x\\|y | - |\n"
         );
     }
 

@@ -6,7 +6,7 @@
 use crate::cli;
 use crate::ctx::Ctx;
 use crate::error::Fatal;
-use crate::kernel::{self, Build, Variant};
+use crate::kernel::{self, Build, Other, Variant};
 use crate::peers::{self, Guest, Side, Tallies, Test};
 use crate::progress::say;
 use crate::{packages, qemu, rootfs};
@@ -24,7 +24,7 @@ pub fn main(ctx: &Ctx, args: cli::Peers) -> anyhow::Result<u8> {
     let runner = rootfs::build_programs(ctx)?.peers;
     let variant = |series| Variant {
         series,
-        wide: args.wide,
+        other: args.wide.then_some(Other::Wide),
     };
     let build = Build::prepare_variant(ctx, variant(false))?;
     let plain = build.kernel()?;

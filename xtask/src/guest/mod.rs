@@ -16,7 +16,7 @@ pub use session::{Limits, Sink};
 pub use task::{quote, Root, Size, Task, COVERED};
 pub use terminal::{in_background, size as terminal_size};
 pub use through::Through;
-pub use wires::Input;
+pub use wires::{Input, Reins};
 
 use crate::ctx::{Ctx, Profile};
 use crate::qemu::{Acceleration, Machine, Trace, Wiring};

@@ -7,7 +7,7 @@ use super::process::Qemu;
 use super::signals::Taken;
 use super::terminal::{self, Raw};
 use super::watch::Watch;
-use super::wires::{Event, Input, Kind, Stream, Wires};
+use super::wires::{Ends, Event, Input, Kind, Reins, Stream, Wires};
 use super::Boot;
 use crate::ctx::Ctx;
 use crate::error::Fatal;
@@ -29,6 +29,8 @@ pub trait Sink {
     fn ready(&mut self) {}
     /// Now and then, while the guest runs.
     fn tick(&mut self) {}
+    /// With [`Input::Sink`], before anything else.
+    fn steer(&mut self, _reins: Reins) {}
 }
 
 /// How long is too long.
@@ -75,11 +77,15 @@ pub fn run(
     let signals = sender.clone();
     let _taken = Taken::start(move |signal| signals.send(Event::Signal(signal)).is_ok())
         .context("Failed to take in signals")?;
-    let wires = Wires::new(kind(boot)).context("Failed to make the sockets to the guest")?;
+    let wires =
+        Wires::new(kind(boot), boot.input).context("Failed to make the sockets to the guest")?;
     let machine = boot.machine(ctx, acceleration, trace, archive, wires.wiring());
     let arguments = machine.arguments();
     let qemu = Qemu::start(&arguments, wires.inherited(), &said)?;
-    let (reply, open) = wires.start(boot.input, &sender)?;
+    let Ends { reply, open, reins } = wires.start(boot.input, &sender)?;
+    if let Some(reins) = reins {
+        sink.steer(reins);
+    }
     drop(sender);
     let _raw = match boot.input {
         Input::Keys => Some(Raw::enter().context("Failed to set up the terminal")?),

@@ -38,6 +38,16 @@ pub enum Input {
     Stdin,
     /// The keys of the terminal that xtask's stdin is, in raw mode.
     Keys,
+    /// What the sink writes, which gets the [`Reins`].
+    Sink,
+}
+
+/// For a sink that steers the guest.
+pub struct Reins {
+    /// What is written here, the command reads.
+    pub stdin: UnixStream,
+    /// QEMU's monitor: it speaks QMP.
+    pub monitor: UnixStream,
 }
 
 /// How the command is connected.
@@ -56,15 +66,26 @@ pub struct Wires {
     /// Where the guest listens, if it does.
     reply: Option<UnixStream>,
     input: Option<UnixStream>,
+    monitor: Option<UnixStream>,
     theirs: Vec<OwnedFd>,
     wiring: Wiring,
 }
 
+/// xtask's ends, once the threads have theirs.
+pub struct Ends {
+    /// Where the guest listens, if it does.
+    pub reply: Option<UnixStream>,
+    /// How many streams will say [`Event::Closed`].
+    pub open: usize,
+    /// With [`Input::Sink`].
+    pub reins: Option<Reins>,
+}
+
 impl Wires {
-    pub fn new(kind: Kind) -> std::io::Result<Wires> {
+    pub fn new(kind: Kind, input: Input) -> std::io::Result<Wires> {
         match kind {
             Kind::Held => Wires::pipes(),
-            _ => Wires::sockets(kind == Kind::Terminal),
+            _ => Wires::sockets(kind == Kind::Terminal, input == Input::Sink),
         }
     }
 
@@ -83,10 +104,11 @@ impl Wires {
             ],
             reply: None,
             input: None,
+            monitor: None,
         })
     }
 
-    fn sockets(terminal: bool) -> std::io::Result<Wires> {
+    fn sockets(terminal: bool, steered: bool) -> std::io::Result<Wires> {
         let mut theirs = Vec::new();
         let mut pair = || {
             let (ours, end) = UnixStream::pair()?;
@@ -96,6 +118,10 @@ impl Wires {
         };
         let (ours, console) = pair()?;
         let (reply, control) = pair()?;
+        let (monitor, monitor_end) = match steered {
+            true => pair().map(|(ours, end)| (Some(ours), Some(end)))?,
+            false => (None, None),
+        };
         let mut streams = vec![
             (Stream::Console, file(ours)),
             (Stream::Control, file(reply.try_clone()?)),
@@ -119,8 +145,13 @@ impl Wires {
             streams,
             reply: Some(reply),
             input: Some(input),
+            monitor,
             theirs,
-            wiring: Wiring::Ports { console, ports },
+            wiring: Wiring::Ports {
+                console,
+                ports,
+                monitor: monitor_end,
+            },
         })
     }
 
@@ -133,15 +164,11 @@ impl Wires {
         self.theirs.iter().map(AsRawFd::as_raw_fd).collect()
     }
 
-    /// QEMU has its ends. Starts the threads; returns where the guest listens, and how many streams
-    /// will say [`Event::Closed`].
-    pub fn start(
-        self,
-        input: Input,
-        events: &SyncSender<Event>,
-    ) -> std::io::Result<(Option<UnixStream>, usize)> {
+    /// QEMU has its ends. Starts the threads.
+    pub fn start(self, input: Input, events: &SyncSender<Event>) -> std::io::Result<Ends> {
         drop(self.theirs);
-        let count = self.streams.len();
+        let open = self.streams.len();
+        let mut reins = None;
         for (stream, from) in self.streams {
             let events = events.clone();
             std::thread::spawn(move || receive(stream, from, &events));
@@ -160,9 +187,19 @@ impl Wires {
                 Input::Keys => {
                     std::thread::spawn(move || copy_keys(socket, &events));
                 }
+                Input::Sink => {
+                    reins = self.monitor.map(|monitor| Reins {
+                        stdin: socket,
+                        monitor,
+                    });
+                }
             }
         }
-        Ok((self.reply, count))
+        Ok(Ends {
+            reply: self.reply,
+            open,
+            reins,
+        })
     }
 }
 
@@ -293,8 +330,13 @@ mod tests {
 
     #[test]
     fn each_port_has_a_socket_that_qemu_inherits() {
-        let wires = Wires::new(Kind::Pipes).unwrap();
-        let Wiring::Ports { console, ports } = wires.wiring() else {
+        let wires = Wires::new(Kind::Pipes, Input::Sink).unwrap();
+        let Wiring::Ports {
+            console,
+            ports,
+            monitor,
+        } = wires.wiring()
+        else {
             panic!("no ports")
         };
         let mut numbers: Vec<u32> = ports.iter().map(|port| port.number).collect();
@@ -302,12 +344,28 @@ mod tests {
         assert_eq!(numbers, [1, 2, 3, 4]);
         let inherited = wires.inherited();
         assert!(inherited.contains(&console));
+        assert!(monitor.is_some_and(|socket| inherited.contains(&socket)));
         assert!(ports.iter().all(|port| inherited.contains(&port.socket)));
     }
 
     #[test]
+    fn only_who_steers_has_a_monitor() {
+        let wires = Wires::new(Kind::Pipes, Input::Nothing).unwrap();
+        assert!(matches!(
+            wires.wiring(),
+            Wiring::Ports { monitor: None, .. }
+        ));
+        let (sender, _events) = std::sync::mpsc::sync_channel(16);
+        let ends = Wires::new(Kind::Pipes, Input::Sink)
+            .unwrap()
+            .start(Input::Sink, &sender)
+            .unwrap();
+        assert!(ends.reins.is_some());
+    }
+
+    #[test]
     fn held_output_needs_but_a_line() {
-        let wires = Wires::new(Kind::Held).unwrap();
+        let wires = Wires::new(Kind::Held, Input::Nothing).unwrap();
         assert!(matches!(wires.wiring(), Wiring::Line { .. }));
         assert_eq!(wires.inherited().len(), 2);
     }

@@ -43,7 +43,12 @@ pub enum Wiring {
     /// The console is a terminal's: for a command line that a person runs.
     Console,
     /// Sockets that QEMU inherits; virtio ports for a command's input and output.
-    Ports { console: RawFd, ports: Vec<Port> },
+    Ports {
+        console: RawFd,
+        ports: Vec<Port>,
+        /// For QEMU's own protocol (QMP), if somebody wants to steer it.
+        monitor: Option<RawFd>,
+    },
     /// Pipes that QEMU inherits; a second serial line for everything that the guest has to say.
     /// Each byte is handed over by an instruction of the guest, and not at a time that QEMU's
     /// event loop chooses: counted figures are the same in every run. With virtio, or with sockets,
@@ -51,14 +56,21 @@ pub enum Wiring {
     Line { console: RawFd, control: RawFd },
 }
 
-/// A record of the code that is run: what QEMU translates, which it does right before it runs
-/// something for the first time. With emulation only.
+/// A record of the code that is run. With emulation only.
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// The file that it is written to.
     pub log: PathBuf,
-    /// The code in question, by address: from, to.
-    pub ranges: Vec<(u64, u64)>,
+    pub of: Traced,
+}
+
+#[derive(Clone, Debug)]
+pub enum Traced {
+    /// What QEMU translates, which it does right before it runs something for the first time, of
+    /// the code in these ranges of addresses: from, to.
+    Translated(Vec<(u64, u64)>),
+    /// What somebody asks for at the monitor, while the machine runs.
+    OnDemand,
 }
 
 #[derive(Clone, Debug)]
@@ -107,16 +119,17 @@ impl Machine {
     }
 
     fn trace(&self, args: &mut Args) {
-        let Some(Trace { log, ranges }) = &self.trace else {
+        let Some(Trace { log, of }) = &self.trace else {
             return;
         };
-        let ranges: Vec<String> = ranges
-            .iter()
-            .map(|(start, end)| format!("{start:#x}+{:#x}", end - start))
-            .collect();
-        args.pair("-d", "in_asm")
-            .pair("-dfilter", ranges.join(","))
-            .pair("-D", log.to_string_lossy());
+        if let Traced::Translated(ranges) = of {
+            let ranges: Vec<String> = ranges
+                .iter()
+                .map(|(start, end)| format!("{start:#x}+{:#x}", end - start))
+                .collect();
+            args.pair("-d", "in_asm").pair("-dfilter", ranges.join(","));
+        }
+        args.pair("-D", log.to_string_lossy());
     }
 
     fn accelerate(&self, args: &mut Args) {
@@ -156,7 +169,15 @@ impl Machine {
                 args.pair("-chardev", "stdio,id=console,signal=off");
                 args.pair("-serial", "chardev:console");
             }
-            Wiring::Ports { console, ports } => {
+            Wiring::Ports {
+                console,
+                ports,
+                monitor,
+            } => {
+                if let Some(socket) = monitor {
+                    args.pair("-chardev", format!("socket,id=monitor,fd={socket}"));
+                    args.pair("-mon", "chardev=monitor,mode=control");
+                }
                 args.pair("-chardev", format!("socket,id=console,fd={console}"));
                 args.pair("-serial", "chardev:console");
                 args.pair("-device", "virtio-serial-pci,max_ports=8");
@@ -270,7 +291,17 @@ mod tests {
                 socket: 12,
             },
         ];
-        let args = machine(Acceleration::Tcg, Wiring::Ports { console: 10, ports }).arguments();
+        let wiring = |monitor| Wiring::Ports {
+            console: 10,
+            ports: ports.clone(),
+            monitor,
+        };
+        let steered = machine(Acceleration::Tcg, wiring(Some(13))).arguments();
+        assert!(steered
+            .join(" ")
+            .contains("-chardev socket,id=monitor,fd=13 -mon chardev=monitor,mode=control"));
+        let args = machine(Acceleration::Tcg, wiring(None)).arguments();
+        assert!(!args.contains(&"-mon".into()));
         let all = args.join(" ");
         assert!(all.contains("-chardev socket,id=console,fd=10 -serial chardev:console"));
         assert!(all.contains("virtconsole,chardev=terminal,nr=0"));
@@ -296,11 +327,18 @@ mod tests {
         assert!(!machine.arguments().join(" ").contains("nokaslr"));
         machine.trace = Some(Trace {
             log: "/log".into(),
-            ranges: vec![(0x1000, 0x1800), (0x2000, 0x2001)],
+            of: Traced::Translated(vec![(0x1000, 0x1800), (0x2000, 0x2001)]),
         });
         let args = machine.arguments();
         assert_eq!(value(&args, "-dfilter"), "0x1000+0x800,0x2000+0x1");
         assert_eq!(value(&args, "-D"), "/log");
+        assert!(value(&args, "-append").contains(" nokaslr "));
+        machine.trace = Some(Trace {
+            log: "/log".into(),
+            of: Traced::OnDemand,
+        });
+        let args = machine.arguments();
+        assert!(!args.contains(&"-d".into()) && value(&args, "-D") == "/log");
         assert!(value(&args, "-append").contains(" nokaslr "));
     }
 

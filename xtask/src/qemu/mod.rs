@@ -3,9 +3,11 @@
 
 mod accel;
 mod machine;
+mod monitor;
 
 pub use accel::{candidates, kvm_works};
-pub use machine::{Acceleration, Machine, Port, Trace, Wiring};
+pub use machine::{Acceleration, Machine, Port, Trace, Traced, Wiring};
+pub use monitor::Monitor;
 
 /// The Debian package and the program in it.
 pub const PACKAGE: &str = "qemu-system-x86";

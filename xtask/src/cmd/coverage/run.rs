@@ -11,7 +11,7 @@ use crate::guest::{Boot, End, Sink};
 use crate::kernel::Kernel;
 use crate::ktap::{Line, Parser, Verdict};
 use crate::progress::Step;
-use crate::qemu::{Acceleration, Trace};
+use crate::qemu::{Acceleration, Trace, Traced};
 use crate::rootfs::TestPrograms;
 use anyhow::Context;
 use std::io::Write;
@@ -63,7 +63,7 @@ impl Run<'_> {
     ) -> anyhow::Result<Vec<String>> {
         let trace = Trace {
             log: ctx.log("coverage-trace"),
-            ranges: ranges.to_vec(),
+            of: Traced::Translated(ranges.to_vec()),
         };
         files::remove(&trace.log)?;
         let mut live = Live {

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What evpoll is meant to cost, and what it does.
+
+use super::figures::{percent, Figure, Measured, BARE, NO_QUEUE, UNPATCHED};
+use super::table::{Side, Table, GAP};
+use serde_json::{json, Value};
+
+/// One of them, as a row of the table.
+#[derive(Debug, PartialEq)]
+pub struct Target {
+    what: String,
+    limit: String,
+    measured: String,
+    /// None if it was not measured.
+    pub met: Option<bool>,
+}
+
+/// Instructions for an event, in pipetest with so many pipes.
+const PIPES: u64 = 1000;
+const DELIVERY: [(u64, f64); 2] = [(100, 80.0), (1, 330.0)];
+/// Percent that more watches may make an event dearer, or cheaper.
+const FLAT: f64 = 2.0;
+const FEW_PIPES: u64 = 100;
+const MANY_PIPES: u64 = 100_000;
+/// Instructions.
+const ADD_AND_DEL: f64 = 1000.0;
+const BATCH_ADD: f64 = 350.0;
+const CLOSE: f64 = 250.0;
+const MANY_WATCHES: u64 = 100_000;
+/// Bytes.
+const MEMORY: f64 = 112.0;
+/// Percent.
+const IDLE: f64 = 0.2;
+const FEW_IDLE: u64 = 0;
+const MANY_IDLE: u64 = 50_000;
+const CPUS: u64 = 4;
+
+const EVPOLL: &str = "evpoll";
+const EPOLL: &str = "epoll-edge";
+const URING: &str = "io_uring-multishot";
+
+/// All of them, met or not.
+pub fn targets(measured: &[Measured]) -> Vec<Target> {
+    let figures = Figures(measured.iter().flat_map(|boot| &boot.figures).collect());
+    let mut all = Vec::new();
+    for (active, limit) in DELIVERY {
+        let what = format!("delivery of an event, {active} a wait, {PIPES} pipes");
+        all.push(at_most(
+            what,
+            limit,
+            "instructions",
+            figures.delivery(PIPES, active),
+        ));
+    }
+    for (active, _) in DELIVERY {
+        all.push(figures.flat_pipes(active));
+    }
+    let one = figures.instructions("syscall", EVPOLL, &[("call", json!("ADD and DEL"))]);
+    all.push(at_most(
+        "ADD and DEL of a watch".into(),
+        ADD_AND_DEL,
+        "instructions",
+        one,
+    ));
+    let op = |op: &str| {
+        let params = [("op", json!(op)), ("watches", json!(MANY_WATCHES))];
+        figures.instructions("ctl", EVPOLL, &params)
+    };
+    let what = "ADD in a batch by write(2), each descriptor".to_owned();
+    all.push(at_most(
+        what,
+        BATCH_ADD,
+        "instructions",
+        op("ADD by write(2)"),
+    ));
+    let what = format!("closing a queue of {MANY_WATCHES}, each watch");
+    all.push(at_most(what, CLOSE, "instructions", op("close")));
+    let bytes = figures.value(
+        "memory",
+        EVPOLL,
+        "bytes/watch",
+        &[("watches", json!(MANY_WATCHES))],
+    );
+    all.push(at_most(
+        "kernel memory of a watch".into(),
+        MEMORY,
+        "bytes",
+        bytes,
+    ));
+    all.push(figures.idle());
+    all.push(figures.below_peers());
+    all.push(figures.flat_deadconn());
+    all.push(figures.producers());
+    all
+}
+
+pub fn table(targets: &[Target]) -> Table {
+    let mut table = Table::new(&[
+        ("target", Side::Left),
+        ("limit", Side::Right),
+        ("measured", Side::Right),
+        ("", Side::Left),
+    ]);
+    for target in targets {
+        let verdict = match target.met {
+            Some(true) => "met",
+            Some(false) => "NOT MET",
+            None => "not measured",
+        };
+        table.rows.push(vec![
+            target.what.clone(),
+            target.limit.clone(),
+            target.measured.clone(),
+            verdict.into(),
+        ]);
+    }
+    table
+}
+
+/// A figure that shall not be larger.
+fn at_most(what: String, limit: f64, unit: &str, value: Option<f64>) -> Target {
+    Target {
+        what,
+        limit: format!("\u{2264} {limit} {unit}"),
+        measured: value.map_or(GAP.into(), |value| format!("{value:.1}")),
+        met: value.map(|value| value <= limit),
+    }
+}
+
+/// A figure that shall not move away from another.
+fn flat(what: String, from_to: Option<(f64, f64)>) -> Target {
+    let change = from_to.map(|(from, to)| percent(to, from));
+    Target {
+        what,
+        limit: format!("within {FLAT} %"),
+        measured: match (from_to, change) {
+            (Some((from, to)), Some(change)) => {
+                format!("{from:.1} and {to:.1}: {change:+.1} %")
+            }
+            _ => GAP.into(),
+        },
+        met: change.map(|change| change.abs() <= FLAT),
+    }
+}
+
+struct Figures<'a>(Vec<&'a Figure>);
+
+impl Figures<'_> {
+    fn value(&self, name: &str, of: &str, unit: &str, params: &[(&str, Value)]) -> Option<f64> {
+        let found = self.0.iter().find(|figure| {
+            let same = |(name, value): &(&str, Value)| figure.params.get(*name) == Some(value);
+            figure.name == name
+                && figure.interface == of
+                && figure.unit.starts_with(unit)
+                && params.iter().all(same)
+        });
+        found.and_then(|figure| figure.value)
+    }
+
+    fn instructions(&self, name: &str, of: &str, params: &[(&str, Value)]) -> Option<f64> {
+        self.value(name, of, "instructions/", params)
+    }
+
+    /// Less the bare cost.
+    fn above_bare(&self, name: &str, of: &str, params: &[(&str, Value)]) -> Option<f64> {
+        Some(self.instructions(name, of, params)? - self.instructions(name, BARE, params)?)
+    }
+
+    fn delivery(&self, pipes: u64, active: u64) -> Option<f64> {
+        let params = [("pipes", json!(pipes)), ("active", json!(active))];
+        self.above_bare("pipetest", EVPOLL, &params)
+    }
+
+    fn flat_pipes(&self, active: u64) -> Target {
+        let few = self.delivery(FEW_PIPES, active);
+        let what = format!("the same, {active} a wait, at {MANY_PIPES} pipes as at {FEW_PIPES}");
+        flat(what, few.zip(self.delivery(MANY_PIPES, active)))
+    }
+
+    /// Every path counts: the one that has become dearest is shown.
+    fn idle(&self) -> Target {
+        let plain = self.0.iter().filter(|figure| {
+            let counted = figure.unit.starts_with("instructions/");
+            figure.name == "idle" && figure.interface == UNPATCHED && counted
+        });
+        // A path without a figure is no path that is cheap.
+        let paths: Option<Vec<(f64, String)>> = plain
+            .map(|figure| {
+                let path = figure.params.get("path")?;
+                let patched = self.instructions("idle", NO_QUEUE, &[("path", path.clone())])?;
+                Some((percent(patched, figure.value?), super::figures::plain(path)))
+            })
+            .collect();
+        let worst = paths.and_then(|mut paths| {
+            paths.sort_by(|a, b| a.0.total_cmp(&b.0));
+            paths.pop()
+        });
+        Target {
+            what: "idle cost, no queue open, above the unpatched kernel, every path".into(),
+            limit: format!("\u{2264} {IDLE} %"),
+            measured: worst.as_ref().map_or(GAP.into(), |(change, path)| {
+                format!("{change:+.2} % ({path}, the worst)")
+            }),
+            met: worst.map(|(change, _)| change <= IDLE),
+        }
+    }
+
+    fn deadconn(&self, of: &str, idle: u64) -> Option<f64> {
+        self.above_bare("deadconn", of, &[("idle", json!(idle))])
+    }
+
+    fn below_peers(&self) -> Target {
+        let [ours, epoll, uring] = [EVPOLL, EPOLL, URING].map(|of| self.deadconn(of, MANY_IDLE));
+        let all = ours.zip(epoll).zip(uring);
+        Target {
+            what: format!("HTTP request among {MANY_IDLE} idle connections, less the bare cost"),
+            limit: format!("< {EPOLL}, {URING}"),
+            measured: all.map_or(GAP.into(), |((ours, epoll), uring)| {
+                format!("{ours:.1} ({epoll:.1}, {uring:.1})")
+            }),
+            met: all.map(|((ours, epoll), uring)| ours < epoll && ours < uring),
+        }
+    }
+
+    /// Of a request as a whole, whose own cost may move by more than that of its delivery does.
+    fn flat_deadconn(&self) -> Target {
+        let cost = |idle| self.instructions("deadconn", EVPOLL, &[("idle", json!(idle))]);
+        let what = format!(
+            "a request with its bare cost, among {MANY_IDLE} idle connections as among {FEW_IDLE}"
+        );
+        flat(what, cost(FEW_IDLE).zip(cost(MANY_IDLE)))
+    }
+
+    /// With any number of producers: the case in which epoll does best is shown.
+    fn producers(&self) -> Target {
+        let ours = self.0.iter().filter(|figure| {
+            figure.name == "producers"
+                && figure.interface == EVPOLL
+                && figure.params.get("cpus") == Some(&json!(CPUS))
+        });
+        let ratios: Option<Vec<(f64, String)>> = ours
+            .map(|figure| {
+                let same: Vec<(&str, Value)> = figure
+                    .params
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.clone()))
+                    .collect();
+                let epoll = self.value("producers", EPOLL, &figure.unit, &same)?;
+                let producers = figure.params.get("producers").map(super::figures::plain);
+                Some((figure.value? / epoll, producers.unwrap_or_default()))
+            })
+            .collect();
+        let worst = ratios.and_then(|ratios| ratios.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)));
+        Target {
+            what: format!("producers on {CPUS} processors: events/s, as a part of epoll's"),
+            limit: "\u{2265} 1".into(),
+            measured: worst.as_ref().map_or(GAP.into(), |(ratio, producers)| {
+                format!("{ratio:.2} ({producers} producers, the worst)")
+            }),
+            met: worst.map(|(ratio, _)| ratio >= 1.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::tests::boot;
+    use super::*;
+
+    fn line(name: &str, of: &str, params: &str, value: f64, unit: &str) -> String {
+        format!(
+            "{{\"name\":\"{name}\",\"interface\":\"{of}\",\"params\":{{{params}}},\
+             \"value\":{value},\"unit\":\"{unit}\"}}\n"
+        )
+    }
+
+    fn verdicts(lines: &str) -> Vec<Option<bool>> {
+        let found = targets(&[boot(lines)]);
+        found.iter().map(|target| target.met).collect()
+    }
+
+    /// Everything just within its limit, moved by `by`.
+    fn all(by: f64) -> String {
+        let instructions = "instructions/x";
+        let mut lines = String::new();
+        for (pipes, active, value) in [
+            (1000, 100, 1080.0),
+            (1000, 1, 1330.0),
+            (100, 100, 1070.0),
+            (100_000, 100, 1071.3),
+            (100, 1, 1300.0),
+            (100_000, 1, 1306.0),
+        ] {
+            let params = format!("\"pipes\":{pipes},\"active\":{active},\"writes\":7");
+            lines += &line("pipetest", "bare", &params, 1000.0, instructions);
+            // Of flatness, only the many move.
+            let by = if pipes == 100 { 0.0 } else { by };
+            lines += &line("pipetest", "evpoll", &params, value + by, instructions);
+        }
+        let call = "\"call\":\"ADD and DEL\"";
+        lines += &line("syscall", "evpoll", call, 1000.0 + by, instructions);
+        for (op, value) in [("ADD by write(2)", 350.0), ("close", 250.0)] {
+            let params = format!("\"op\":\"{op}\",\"watches\":100000");
+            lines += &line("ctl", "evpoll", &params, value + by, instructions);
+            let params = format!("\"op\":\"{op}\",\"watches\":1000");
+            lines += &line("ctl", "evpoll", &params, 9999.0, instructions);
+        }
+        let watches = "\"watches\":100000";
+        lines += &line("memory", "evpoll", watches, 112.0 + by, "bytes/watch");
+        for (path, plain) in [("pipe", 500.0), ("tcp", 1000.0)] {
+            let params = format!("\"path\":\"{path}\"");
+            lines += &line("idle", "unpatched", &params, plain, instructions);
+            lines += &line(
+                "idle",
+                "no-queue",
+                &params,
+                plain * 1.002 + by,
+                instructions,
+            );
+        }
+        for idle in [0, 50_000] {
+            let params = format!("\"idle\":{idle}");
+            let more = if idle == 0 { 0.0 } else { 2.0 + by };
+            for (of, value) in [
+                ("bare", 5000.0),
+                ("evpoll", 5100.0 + more),
+                ("epoll-edge", 5102.5),
+                ("io_uring-multishot", 5103.0),
+            ] {
+                lines += &line("deadconn", of, &params, value, instructions);
+            }
+        }
+        for producers in [1, 4] {
+            let params = format!("\"cpus\":4,\"producers\":{producers}");
+            let ours = 1000.0 - if producers == 4 { by } else { 0.0 };
+            lines += &line("producers", "evpoll", &params, ours, "events/s");
+            lines += &line("producers", "epoll-edge", &params, 1000.0, "events/s");
+        }
+        lines
+    }
+
+    #[test]
+    fn at_the_limit_is_met() {
+        let verdicts = verdicts(&all(0.0));
+        assert_eq!(verdicts.len(), 12);
+        assert!(
+            verdicts.iter().all(|met| *met == Some(true)),
+            "{verdicts:?}"
+        );
+    }
+
+    #[test]
+    fn beyond_it_is_not() {
+        let verdicts = verdicts(&all(4.1));
+        let missed = verdicts.iter().filter(|met| **met == Some(false)).count();
+        assert_eq!(missed, 11, "{verdicts:?}");
+        // A request takes some thousands of instructions, and this is a few of them.
+        assert_eq!(verdicts[10], Some(true));
+        let table = table(&targets(&[boot(&all(4.1))]));
+        let text = table.text();
+        assert!(text.contains("84.1") && text.contains("NOT MET"), "{text}");
+        assert!(
+            text.contains("pipe, the worst") && text.contains("4 producers"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn idle_connections_may_not_make_a_request_dearer() {
+        let verdicts = verdicts(&all(110.0));
+        assert!(
+            verdicts.iter().all(|met| *met == Some(false)),
+            "{verdicts:?}"
+        );
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_met() {
+        assert!(verdicts("").iter().all(Option::is_none));
+        let params = "\"pipes\":1000,\"active\":100";
+        let only = line("pipetest", "evpoll", params, 10.0, "instructions/event");
+        assert!(verdicts(&only).iter().all(Option::is_none));
+        let partly = all(0.0).replace(
+            "\"interface\":\"no-queue\",\"params\":{\"path\":\"tcp\"}",
+            "\"interface\":\"no-queue\",\"params\":{\"path\":\"unix\"}",
+        );
+        assert_eq!(
+            verdicts(&partly).iter().filter(|met| met.is_none()).count(),
+            1
+        );
+    }
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `cargo xtask bench`: the benchmarks, every interface in one boot. The figures of record are
+//! numbers of instructions, each of which two boots have to agree on; where KVM works, times are
+//! measured in further boots. Some benchmarks take boots of another kind: see [`Plan`].
+
+mod boot;
+mod plan;
+mod trace;
+
+use crate::bench::{self, Measured, Profiles, Results, Setting, Symbols, BARE};
+use crate::cli;
+use crate::ctx::{Accel, Ctx};
+use crate::error::Fatal;
+use crate::guest::quote;
+use crate::kernel::{self, Kernel, Variant};
+use crate::progress::{self, Step};
+use crate::qemu::{self, Acceleration};
+use crate::{files, packages, rootfs, tree};
+use boot::{Bench, Measure};
+use plan::{Plan, IDLE, PRODUCERS, PROFILE};
+use std::path::Path;
+use std::process::Command;
+
+/// Of a profile: events that a wait gives.
+const ACTIVE: [u32; 2] = [1, 100];
+const PROFILED: [&str; 3] = ["evpoll", "epoll-edge", BARE];
+/// Of `producers`.
+const PROCESSORS: [u16; 2] = [2, 4];
+
+pub fn main(ctx: &Ctx, args: cli::Bench) -> anyhow::Result<u8> {
+    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    let program = rootfs::build_programs(ctx)?.bench;
+    let plan = Plan::new(&known(&program)?, &args.names)?;
+    let kernels = Kernels::build(ctx, &plan)?;
+    let mut session = Session {
+        ctx,
+        kernels: &kernels,
+        program: &program,
+        results: Results {
+            measured: Vec::new(),
+            profiles: None,
+            repeated: false,
+            command: command_line(std::env::args().skip(1)),
+        },
+        differences: Vec::new(),
+    };
+    session.run(&plan)?;
+    let Session {
+        results,
+        differences,
+        ..
+    } = session;
+
+    print!("{}", bench::text(&results));
+    let mut figures = results.measured.iter().flat_map(|boot| &boot.figures);
+    if results.profiles.is_none() && !figures.any(|figure| figure.value.is_some()) {
+        return Err(Fatal::Failed("nothing could be measured".into()).into());
+    }
+    if let Some(file) = &args.json {
+        files::write(file, bench::json(&results.measured)?.as_bytes())?;
+    }
+    if !differences.is_empty() {
+        for difference in &differences {
+            println!("not the same in two boots: {difference}");
+        }
+        let text = format!(
+            "{} figures are not the same in two boots, so there is no report of them",
+            differences.len()
+        );
+        return Err(Fatal::Failed(text).into());
+    }
+    if let Some(folder) = &args.report {
+        let page = bench::write_report(folder, &results)?;
+        progress::say(&format!("xtask: the report is {}", page.display()));
+    }
+    Ok(0)
+}
+
+/// The benchmarks that the program has, and the profile, which it does not list: it takes somebody
+/// who looks.
+fn known(program: &Path) -> anyhow::Result<Vec<String>> {
+    let list = progress::output(Command::new(program).arg("--list"))?;
+    Ok(list.lines().chain([PROFILE]).map(str::to_owned).collect())
+}
+
+/// Whether times are worth measuring.
+fn kvm(asked: Accel) -> bool {
+    match asked {
+        Accel::Kvm => true,
+        Accel::Auto => qemu::kvm_works(),
+        Accel::Tcg => false,
+    }
+}
+
+/// The kernels that a plan takes, and what they are called.
+struct Kernels {
+    standard: (Kernel, String),
+    unpatched: Option<(Kernel, String)>,
+    parallel: Option<(Kernel, String)>,
+}
+
+impl Kernels {
+    fn build(ctx: &Ctx, plan: &Plan) -> anyhow::Result<Kernels> {
+        let named = |variant, what: &str| -> anyhow::Result<(Kernel, String)> {
+            let kernel = kernel::build_variant(ctx, variant)?;
+            let name = format!("{}{what}", kernel.release);
+            Ok((kernel, name))
+        };
+        // Of a tree of one's own that has the series, there is no unpatched one.
+        let comparable = !ctx.kernel.as_deref().is_some_and(tree::has_evpoll);
+        if plan.idle && !comparable {
+            progress::say(
+                "xtask: --kernel names a tree with the series, so there is no unpatched kernel \
+                 to compare idle with",
+            );
+        }
+        let unpatched = plan.idle && comparable;
+        Ok(Kernels {
+            unpatched: unpatched
+                .then(|| named(Variant::UNPATCHED, " unpatched"))
+                .transpose()?,
+            parallel: (plan.producers && !kvm(ctx.accel))
+                .then(|| named(Variant::PARALLEL, " without JUMP_LABEL"))
+                .transpose()?,
+            standard: named(Variant::STANDARD, "")?,
+        })
+    }
+}
+
+/// The boots, one after the other, and what has come of them.
+struct Session<'a> {
+    ctx: &'a Ctx,
+    kernels: &'a Kernels,
+    program: &'a Path,
+    results: Results,
+    differences: Vec<String>,
+}
+
+impl Session<'_> {
+    fn run(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let kernels = self.kernels;
+        let idle = [IDLE.to_owned()];
+        // What is compared between kernels is measured before anything has been done with them,
+        // and in the same way on each.
+        if plan.idle {
+            if let Some(unpatched) = &kernels.unpatched {
+                self.count("idle, unpatched", unpatched, &idle)?;
+            }
+            self.count("idle", &kernels.standard, &idle)?;
+        }
+        if !plan.common.is_empty() {
+            self.count("measuring", &kernels.standard, &plan.common)?;
+        }
+        if kvm(self.ctx.accel) {
+            self.clock(plan, &idle)?;
+        }
+        if plan.producers {
+            self.producers()?;
+        }
+        if plan.profile {
+            self.profile()?;
+        }
+        Ok(())
+    }
+
+    fn setting(&self, kernel: &(Kernel, String), boot: &Measure) -> anyhow::Result<Setting> {
+        Ok(Setting {
+            kernel: kernel.1.clone(),
+            profile: self.ctx.profile.name().into(),
+            toolchain: toolchain(&files::read_text(&kernel.0.config)?),
+            accel: boot.acceleration.name().into(),
+            processors: boot.processors,
+        })
+    }
+
+    fn bench<'b>(&'b self, kernel: &'b Kernel) -> Bench<'b> {
+        Bench {
+            ctx: self.ctx,
+            kernel,
+            program: self.program,
+        }
+    }
+
+    /// In two boots, in instructions.
+    fn count(
+        &mut self,
+        title: &str,
+        kernel: &(Kernel, String),
+        names: &[String],
+    ) -> anyhow::Result<()> {
+        let mut first: Option<Measured> = None;
+        for run in 1..=2 {
+            let boot = Measure {
+                title: format!("{title}, in instructions, boot {run} of 2"),
+                acceleration: Acceleration::Counting,
+                processors: 1,
+                names,
+            };
+            let Some(figures) = self.bench(&kernel.0).measure(&boot)? else {
+                return Err(Fatal::Guest("the emulator gives no sign of life".into()).into());
+            };
+            match &first {
+                None => {
+                    let setting = self.setting(kernel, &boot)?;
+                    first = Some(Measured { setting, figures });
+                }
+                Some(first) => {
+                    let found = bench::differences(&first.figures, &figures);
+                    self.differences.extend(found);
+                }
+            }
+        }
+        self.results.measured.extend(first);
+        self.results.repeated = true;
+        Ok(())
+    }
+
+    /// In time, with KVM.
+    fn clock(&mut self, plan: &Plan, idle: &[String]) -> anyhow::Result<()> {
+        let kernels = self.kernels;
+        let mut boots = Vec::new();
+        if plan.idle {
+            boots.extend(kernels.unpatched.as_ref().map(|kernel| (kernel, idle)));
+            boots.push((&kernels.standard, idle));
+        }
+        if !plan.timed.is_empty() {
+            boots.push((&kernels.standard, &plan.timed[..]));
+        }
+        for (kernel, names) in boots {
+            let boot = Measure {
+                title: format!("{}, in time", names.join(", ")),
+                acceleration: Acceleration::Kvm,
+                processors: 1,
+                names,
+            };
+            if !self.add(kernel, &boot)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn producers(&mut self) -> anyhow::Result<()> {
+        let kernels = self.kernels;
+        let names = [PRODUCERS.to_owned()];
+        let (kernel, acceleration) = match &kernels.parallel {
+            Some(parallel) => (parallel, Acceleration::Parallel),
+            None => (&kernels.standard, Acceleration::Kvm),
+        };
+        for processors in PROCESSORS {
+            let boot = Measure {
+                title: format!("producers on {processors} processors, in time"),
+                acceleration,
+                processors,
+                names: &names,
+            };
+            self.add(kernel, &boot)?;
+        }
+        Ok(())
+    }
+
+    /// One boot, by the clock. False if KVM turned out not to work.
+    fn add(&mut self, kernel: &(Kernel, String), boot: &Measure) -> anyhow::Result<bool> {
+        let figures = self.bench(&kernel.0).measure(boot)?;
+        let works = figures.is_some();
+        if let Some(figures) = figures {
+            let setting = self.setting(kernel, boot)?;
+            self.results.measured.push(Measured { setting, figures });
+        }
+        Ok(works)
+    }
+
+    fn profile(&mut self) -> anyhow::Result<()> {
+        let kernel = &self.kernels.standard;
+        let symbols = Symbols::parse(&files::read_text(&kernel.0.symbols)?)?;
+        let boot = Measure {
+            title: String::new(),
+            acceleration: Acceleration::Counting,
+            processors: 1,
+            names: &[],
+        };
+        let mut profiles = Profiles {
+            setting: self.setting(kernel, &boot)?,
+            of: Vec::new(),
+        };
+        let mut step = Step::start("recording instructions");
+        for active in ACTIVE {
+            for interface in PROFILED {
+                step.note(format!("{interface}, {active} a wait"));
+                let bench = self.bench(&kernel.0);
+                let profile = trace::record(&bench, interface, active, &symbols)?;
+                profiles.of.push((interface.to_owned(), active, profile));
+            }
+        }
+        step.done("");
+        self.results.profiles = Some(profiles);
+        Ok(())
+    }
+}
+
+/// The compilers, as the kernel's configuration has them.
+fn toolchain(config: &str) -> String {
+    let text = |option: &str| {
+        let value = config
+            .lines()
+            .find_map(|line| line.strip_prefix(option)?.strip_prefix('='))?;
+        Some(value.trim_matches('"').to_owned())
+    };
+    let parts: Vec<String> = ["CONFIG_CC_VERSION_TEXT", "CONFIG_RUSTC_VERSION_TEXT"]
+        .into_iter()
+        .filter_map(text)
+        .collect();
+    parts.join("; ")
+}
+
+/// What a person would type to get the same.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = arguments.map(|word| quote(&word)).collect();
+    format!("cargo xtask {}", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_asked_for_or_not() {
+        assert!(kvm(Accel::Kvm));
+        assert!(!kvm(Accel::Tcg));
+    }
+
+    #[test]
+    fn compilers_come_from_the_configuration() {
+        let config = "CONFIG_CC_VERSION_TEXT=\"clang version 22\"\nCONFIG_X=y\n\
+                      CONFIG_RUSTC_VERSION_TEXT=\"rustc 1.96.0\"\n";
+        assert_eq!(toolchain(config), "clang version 22; rustc 1.96.0");
+        assert_eq!(toolchain(""), "");
+    }
+
+    #[test]
+    fn the_command_can_be_typed_again() {
+        let words = ["bench", "--report", "a b"].map(str::to_owned);
+        assert_eq!(
+            command_line(words.into_iter()),
+            "cargo xtask bench --report 'a b'"
+        );
+    }
+}
