@@ -189,6 +189,7 @@ pub type Sys<T> = Result<T, Errno>;
 mod calls {
     use super::*;
 
+    #[inline]
     fn result(r: libc::c_long) -> Sys<i32> {
         if r < 0 {
             Err(Errno::last())
@@ -219,6 +220,7 @@ mod calls {
     /// # Safety
     ///
     /// When `events` is a valid address, the kernel stores a pointer there.
+    #[inline]
     pub unsafe fn evpoll_wait(
         epfd: i32,
         events: *mut *const PollFd,
