@@ -30,7 +30,7 @@ const OBJECTS: [&str; 4] = [
 /// The functions of the hot path that are called from elsewhere or by pointer, without the names of
 /// their crates' hashes, and why they are hot. One that is not there was renamed, and so has to be
 /// here; so nothing escapes.
-const HOT: [(&str, &str); 12] = [
+const HOT: [(&str, &str); 11] = [
     (
         "file_notify_event",
         "called for each event of a watched file",
@@ -68,11 +68,6 @@ const HOT: [(&str, &str); 12] = [
         "the rest of it: sleeps, maps the queue, stores with a page fault",
     ),
     ("evpoll_main::requests::poll", "the same by EP_POLL"),
-    (
-        "<kernel::sync::wait_lock::WaitLock<evpoll_main::queue::State>>::wait_until::\
-         <<evpoll_main::queue::State>::is_ready>",
-        "the sleep of a wait",
-    ),
     (
         "<kernel::fs::anon_inode::FileOperations<evpoll_main::queue::QueueFile>>::poll",
         "called when a queue's own descriptor is polled",
