@@ -170,21 +170,17 @@ impl Ctl {
         // SAFETY: There are no requirements.
         Table::new(Places(KVVec::new()), unsafe { bindings::get_random_u64() })
     }
+}
 
-    /// Makes the table larger; at once for all that are to come, but no more than `most`.
-    #[cold]
-    #[inline(never)]
-    fn grow(&mut self, most: u32) -> Result {
-        let watches = self
-            .table
-            .len()
-            .saturating_add(self.to_come)
-            .min(most as usize);
-        let places = self.table.wants(watches);
-        let places = KVVec::from_elem(None, places, GFP_KERNEL_ACCOUNT)?;
-        drop(self.table.replace(Places(places)));
-        Ok(())
-    }
+/// Makes the table larger; at once for all that are `to_come`, but no more than `most`.
+#[cold]
+#[inline(never)]
+fn grow(table: &mut Interest, to_come: usize, most: u32) -> Result {
+    let watches = table.len().saturating_add(to_come).min(most as usize);
+    let places = table.wants(watches);
+    let places = KVVec::from_elem(None, places, GFP_KERNEL_ACCOUNT)?;
+    drop(table.replace(Places(places)));
+    Ok(())
 }
 
 /// The user whose watches are counted: the one who created the queue.
@@ -509,12 +505,13 @@ impl Queue {
             return Err(ENOSPC);
         }
         let charge = this.user.charge()?;
-        if ctl.table.is_full() {
-            ctl.grow(this.maxfds())?;
-            probe = ctl.table.probe(key_of(fd, file));
-        }
         this.make_room(ctl)?;
         let mut watch = ctl.watches.make(fd, events)?;
+        // Last, so that nothing is different if there is no memory.
+        if ctl.table.is_full() {
+            grow(&mut ctl.table, ctl.to_come, this.maxfds())?;
+            probe = ctl.table.probe(key_of(fd, file));
+        }
 
         // From here on it may be called back. It cannot be found in the table, but whoever may look
         // for it waits for `ctl`, or for the reference to the file that the caller holds.
