@@ -102,7 +102,7 @@ mod ordering {
     }
 }
 
-/// The same where a mutex takes the place of the barriers: `pipe_write()`, `pipe_notify_head()`.
+/// The same where a mutex takes the place of the barriers: `anon_pipe_write()`, `pipe_notify()`.
 mod pipe {
     use super::*;
 
@@ -144,13 +144,9 @@ mod pipe {
 
         /// `anon_pipe_write()`. Returns who is called back.
         fn write(&self) -> [bool; 2] {
-            let watched = {
-                let _pipe = self.mutex.lock().unwrap();
-                self.ready.store(true, Relaxed);
-                self.watched.load(Relaxed)
-            };
-            // Not under the mutex.
-            if watched {
+            let _pipe = self.mutex.lock().unwrap();
+            self.ready.store(true, Relaxed);
+            if self.watched.load(Relaxed) {
                 *self.list.lock().unwrap()
             } else {
                 [false; 2]
