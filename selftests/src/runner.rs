@@ -228,10 +228,16 @@ fn report(number: usize, test: &Test, outcome: &Outcome, output: &str) -> String
         text.push_str(&format!("# {line}\n"));
     };
     let lines: Vec<&str> = output.lines().collect();
-    if lines.len() > LINES {
-        diagnose(&format!("({} lines left out)", lines.len() - LINES));
+    // What comes first tells why, what comes last tells where it ended.
+    let (first, rest) = lines.split_at(lines.len().min(LINES / 2));
+    let (between, last) = rest.split_at(rest.len().saturating_sub(LINES / 2));
+    for line in first {
+        diagnose(line);
     }
-    for line in &lines[lines.len().saturating_sub(LINES)..] {
+    if !between.is_empty() {
+        diagnose(&format!("({} lines left out)", between.len()));
+    }
+    for line in last {
         diagnose(line);
     }
     let name = test.full_name();

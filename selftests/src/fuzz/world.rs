@@ -177,6 +177,16 @@ impl World {
         for (file, p) in files.iter().zip(&polls) {
             self.oracle.sample(*file, u32::from(p.revents as u16));
         }
+        // TCP with a low-water mark says that there is something to read, too, while its window or
+        // its memory is used up; which is over when it has told the other side, or tidied up.
+        for slot in self.slots.iter().flatten().filter(|s| is_tcp(s.kind)) {
+            let mut bytes: c_int = 0;
+            // SAFETY: stores an int.
+            let r = unsafe { libc::ioctl(slot.fd.raw(), libc::FIONREAD, &mut bytes) };
+            if r == 0 && bytes > 0 {
+                self.oracle.believe(slot.file, IN | RDNORM);
+            }
+        }
         // Only others have it: whatever is said of it is believed.
         for file in self.oracle.files() {
             if !files.contains(&file) {
