@@ -103,9 +103,14 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 pub struct Run {
-    /// A folder copied into the guest at the same absolute path, writable there (repeatable)
+    /// A folder copied into the guest's memory, at the same absolute path: writable, and what is
+    /// written there ends with the guest (repeatable)
     #[arg(long, value_name = "DIR")]
     pub overlay: Vec<PathBuf>,
+    /// A folder that is the same one in the guest, writable: what is written there is on this
+    /// machine (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub share: Vec<PathBuf>,
     /// Processors of the guest
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub cpus: Option<u16>,

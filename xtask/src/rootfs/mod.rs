@@ -12,7 +12,7 @@ pub use programs::{
 use crate::ctx::Ctx;
 use crate::error::Fatal;
 use crate::files;
-use crate::guest::{Root, Task};
+use crate::guest::{Place, Task};
 use anyhow::Context;
 use cpio::Archive;
 use std::path::Path;
@@ -37,15 +37,12 @@ pub fn initramfs(
     archive.file("init", true, read(&init)?);
     archive.file("evpoll/settings", false, task.settings(ports));
     archive.file("evpoll/command", false, task.script());
-    if let Root::Host { overlays, keeps } = &task.root {
-        for (name, folders) in [("overlay", overlays), ("keep", keeps)] {
-            for (index, folder) in folders.iter().enumerate() {
-                let path = folder.to_str().with_context(|| {
-                    format!("{}: a folder's name has to be UTF-8", folder.display())
-                })?;
-                archive.file(&format!("evpoll/{name}.{index}"), false, path);
-            }
-        }
+    for (index, Place { how, folder }) in task.places().iter().enumerate() {
+        let path = folder
+            .to_str()
+            .with_context(|| format!("{}: a folder's name has to be UTF-8", folder.display()))?;
+        let text = format!("{} {path}", how.name());
+        archive.file(&format!("evpoll/place.{index}"), false, text);
     }
     for program in programs {
         let path = format!("evpoll/{}", program.name);
