@@ -8,6 +8,8 @@ use crate::hash::Hash;
 use crate::kconfig;
 use crate::lock::Lock;
 use crate::progress::{run_logged, say, Step};
+use crate::series;
+use crate::source::{self, Version};
 use crate::toolchain::{self, Toolchain};
 use crate::tree::{self, Tree};
 use anyhow::Context;
@@ -105,12 +107,125 @@ impl Variant {
         series: true,
         other: Some(Other::Parallel),
     };
+    /// For more of the kernel's own tests, and what they are compared with.
+    pub const WIDE: Variant = Variant {
+        series: true,
+        other: Some(Other::Wide),
+    };
+    pub const UNPATCHED_WIDE: Variant = Variant {
+        series: false,
+        other: Some(Other::Wide),
+    };
 
     /// What its folders are called, before the profile's name.
     fn prefix(self) -> String {
         let plain = if self.series { "" } else { "plain-" };
         let other = self.other.map(|other| format!("{}-", other.name()));
         plain.to_owned() + &other.unwrap_or_default()
+    }
+
+    /// What its kernel of a profile is called.
+    pub fn name(self, profile: Profile) -> String {
+        format!("{}{}", self.prefix(), profile.name())
+    }
+}
+
+/// How a kernel in the cache stands to what it would be built from now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    NotBuilt,
+    UpToDate,
+    /// Its inputs have changed, or its compilers.
+    Changed,
+    /// It is there, but not from what.
+    Unknown,
+}
+
+/// How the kernel of this profile and variant stands, from the fetched source. Nothing is changed.
+pub fn standing(
+    ctx: &Ctx,
+    profile: Profile,
+    variant: Variant,
+    tools: Option<&Toolchain>,
+) -> anyhow::Result<Standing> {
+    let objdir = folder(ctx, &variant.name(profile));
+    if !objdir.join(STAMP).is_file() || !objdir.join(IMAGE).is_file() {
+        return Ok(Standing::NotBuilt);
+    }
+    let (Some(tools), Some((version, _))) = (tools, source::there(ctx)?) else {
+        return Ok(Standing::Unknown);
+    };
+    let now = made_of(ctx, profile, variant, tools, version)?;
+    Ok(match files::read(&objdir.join(MADE_OF))? {
+        Some(then) if then == now.as_bytes() => Standing::UpToDate,
+        Some(_) => Standing::Changed,
+        None => Standing::Unknown,
+    })
+}
+
+/// Hash of the files that a kernel is made from, as they lie in the checkout. Where it is the same,
+/// so is what comes of them; what a kernel is rebuilt by is [`Build::id`], which takes a tree.
+fn made_of(
+    ctx: &Ctx,
+    profile: Profile,
+    variant: Variant,
+    tools: &Toolchain,
+    version: Version,
+) -> anyhow::Result<String> {
+    let mut hash = Hash::new();
+    hash.add(version.to_string())
+        .add(&tools.id)
+        .add(format!("{REPRODUCIBLE:?} {:?}", extra(profile)));
+    for name in fragment_names(profile, variant, variant.series) {
+        hash.add(files::read_text(&ctx.root.join(&name))?);
+    }
+    if !variant.series {
+        return Ok(hash.hex());
+    }
+    let patches = series::patches(&ctx.root)?;
+    let mutation = ctx.mutation.iter();
+    for path in patches.iter().map(|patch| &patch.path).chain(mutation) {
+        let text = files::read_text(path)?;
+        // Not what its message says.
+        let at = text.find("\ndiff --git ").unwrap_or(0);
+        hash.add(&text[at..]);
+    }
+    for file in series::rust_sources(&ctx.root)? {
+        let content = files::read(&series::rust_folder(&ctx.root).join(&file))?;
+        hash.add(file.as_os_str().as_encoded_bytes())
+            .add(content.unwrap_or_default());
+    }
+    Ok(hash.hex())
+}
+
+/// Where the object folder of this name is.
+fn folder(ctx: &Ctx, name: &str) -> PathBuf {
+    ctx.cache.join("build").join(name)
+}
+
+/// In the object folder: what is there once a kernel is built, the hash of its inputs, and that of
+/// the files that they come from.
+const IMAGE: &str = "arch/x86/boot/bzImage";
+const STAMP: &str = "evpoll.stamp";
+const MADE_OF: &str = "evpoll.made-of";
+
+/// The configuration fragments, by their paths, in the order in which they are merged.
+fn fragment_names(profile: Profile, variant: Variant, evpoll: bool) -> Vec<String> {
+    let mut names = vec!["common", profile.name()];
+    if evpoll {
+        names.push("evpoll");
+    }
+    names.extend(variant.other.map(Other::fragment));
+    let path = |name| format!("qemu/{name}.config");
+    names.into_iter().map(path).collect()
+}
+
+/// Further variables of make, for this profile.
+fn extra(profile: Profile) -> &'static [&'static str] {
+    match profile {
+        Profile::Race => &[KCSAN_FOR_RUST],
+        Profile::Coverage => &[AS_WRITTEN],
+        Profile::Release | Profile::Debug => &[],
     }
 }
 
@@ -148,8 +263,7 @@ impl Build<'_> {
 
     /// To build a variant of the profile's kernel.
     pub fn prepare_variant(ctx: &Ctx, variant: Variant) -> anyhow::Result<Build<'_>> {
-        let name = format!("{}{}", variant.prefix(), ctx.profile.name());
-        Build::make_ready(ctx, &name, variant)
+        Build::make_ready(ctx, &variant.name(ctx.profile), variant)
     }
 
     fn make_ready<'a>(ctx: &'a Ctx, name: &str, variant: Variant) -> anyhow::Result<Build<'a>> {
@@ -163,7 +277,7 @@ impl Build<'_> {
             Some(own) => format!("{name}-{}", tree::path_hash(own)),
             None => name.to_owned(),
         };
-        let objdir = ctx.cache.join("build").join(&name);
+        let objdir = folder(ctx, &name);
         files::make_dir(&objdir)?;
         Ok(Build {
             ctx,
@@ -180,7 +294,7 @@ impl Build<'_> {
     pub fn kernel(&self) -> anyhow::Result<Kernel> {
         let fragments = self.fragments()?;
         let wanted = self.id(&fragments);
-        let stamp = self.objdir.join("evpoll.stamp");
+        let stamp = self.objdir.join(STAMP);
         let title = format!(
             "building the {}{} kernel",
             self.variant.prefix(),
@@ -190,6 +304,7 @@ impl Build<'_> {
             let built = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
             if built && self.image().is_file() && self.vmlinux().is_file() {
                 say(&format!("xtask: {title}: reused, its inputs are unchanged"));
+                self.note_made_of()?;
                 return self.result();
             }
         }
@@ -204,7 +319,22 @@ impl Build<'_> {
         if let Some(wanted) = wanted {
             files::write(&stamp, wanted.as_bytes())?;
         }
+        self.note_made_of()?;
         self.result()
+    }
+
+    /// For [`standing`].
+    fn note_made_of(&self) -> anyhow::Result<()> {
+        let note = self.objdir.join(MADE_OF);
+        if self.tree.inputs.is_none() {
+            return files::remove(&note);
+        }
+        let (profile, version) = (self.ctx.profile, self.tree.version);
+        let now = made_of(self.ctx, profile, self.variant, &self.tools, version)?;
+        match files::read(&note)?.is_some_and(|then| then == now.as_bytes()) {
+            true => Ok(()),
+            false => files::write(&note, now.as_bytes()),
+        }
     }
 
     /// A make of this tree into this object folder.
@@ -222,18 +352,9 @@ impl Build<'_> {
                 .map(|(name, value)| format!("{name}={value}")),
         );
         cmd.args(REPRODUCIBLE);
-        cmd.args(self.extra());
+        cmd.args(extra(self.ctx.profile));
         self.surroundings(&mut cmd);
         cmd
-    }
-
-    /// Further variables of make, for this profile.
-    fn extra(&self) -> &'static [&'static str] {
-        match self.ctx.profile {
-            Profile::Race => &[KCSAN_FOR_RUST],
-            Profile::Coverage => &[AS_WRITTEN],
-            Profile::Release | Profile::Debug => &[],
-        }
     }
 
     /// Only what a build may see, and the lock for as long as it runs.
@@ -256,14 +377,9 @@ impl Build<'_> {
 
     /// The configuration fragments, by name and content, in the order in which they are merged.
     fn fragments(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let mut names = vec!["common", self.ctx.profile.name()];
-        if tree::has_evpoll(&self.tree.dir) {
-            names.push("evpoll");
-        }
-        names.extend(self.variant.other.map(Other::fragment));
+        let evpoll = tree::has_evpoll(&self.tree.dir);
         let mut fragments = Vec::new();
-        for name in names {
-            let name = format!("qemu/{name}.config");
+        for name in fragment_names(self.ctx.profile, self.variant, evpoll) {
             let text = files::read_text(&self.ctx.root.join(&name))?;
             fragments.push((name, text));
         }
@@ -277,7 +393,7 @@ impl Build<'_> {
             .add(&self.tree.inputs.as_ref()?.all)
             .add(&self.tools.id)
             .add(format!("{REPRODUCIBLE:?}"));
-        for variable in self.extra() {
+        for variable in extra(self.ctx.profile) {
             hash.add(variable);
         }
         for (_, text) in fragments {
@@ -327,7 +443,7 @@ impl Build<'_> {
     }
 
     fn image(&self) -> PathBuf {
-        self.objdir.join("arch/x86/boot/bzImage")
+        self.objdir.join(IMAGE)
     }
 
     fn vmlinux(&self) -> PathBuf {

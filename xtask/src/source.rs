@@ -43,16 +43,29 @@ pub struct Pristine {
 /// The newest 7.3 in the cache; fetched if there is none.
 pub fn pristine(ctx: &Ctx) -> anyhow::Result<Pristine> {
     let lock = Lock::take(ctx, "kernel source")?;
-    let unpacked = newest(unpacked(ctx)?);
-    let archive = newest(archives(ctx)?);
-    match (unpacked, archive) {
-        (Some((version, dir)), Some((newer, _))) if version >= newer => {
-            Ok(Pristine { dir, version })
-        }
-        (Some((version, dir)), None) => Ok(Pristine { dir, version }),
-        (_, Some((_, archive))) => unpack(ctx, &archive, &lock),
-        (None, None) => unpack(ctx, &download(ctx, &lock)?, &lock),
+    match there(ctx)? {
+        Some((version, dir)) if dir.is_dir() => Ok(Pristine { dir, version }),
+        Some((_, archive)) => unpack(ctx, &archive, &lock),
+        None => unpack(ctx, &download(ctx, &lock)?, &lock),
     }
+}
+
+/// What [`pristine`] would take: the newest 7.3 in the cache, unpacked if it is not older than what
+/// is to be unpacked.
+pub fn there(ctx: &Ctx) -> anyhow::Result<Option<(Version, PathBuf)>> {
+    let (unpacked, archive) = (newest(unpacked(ctx)?), newest(archives(ctx)?));
+    Ok(match (unpacked, archive) {
+        (Some(unpacked), Some(archive)) if unpacked.0 < archive.0 => Some(archive),
+        (unpacked, archive) => unpacked.or(archive),
+    })
+}
+
+/// What else than fetching it there is.
+pub fn ways_out(ctx: &Ctx) -> String {
+    format!(
+        "give --kernel DIR, or put linux-7.3*.tar.xz or {PACKAGE}*.deb into {}",
+        ctx.cache.display()
+    )
 }
 
 /// The version of a kernel tree; an error in one line if it is not one, or an older one.
@@ -206,10 +219,7 @@ fn unpack(ctx: &Ctx, archive: &Path, lock: &Lock) -> anyhow::Result<Pristine> {
 /// apt state in the cache, so that the machine's own is neither needed to list the suite nor
 /// changed.
 fn download(ctx: &Ctx, lock: &Lock) -> anyhow::Result<PathBuf> {
-    let ways_out = format!(
-        "give --kernel DIR, or put linux-7.3*.tar.xz or {PACKAGE}*.deb into {}",
-        ctx.cache.display()
-    );
+    let ways_out = ways_out(ctx);
     if !packages::debian() {
         let text = format!("cannot fetch the kernel source without Debian's apt: {ways_out}");
         return Err(Fatal::Setup(text).into());

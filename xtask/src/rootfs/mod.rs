@@ -15,7 +15,7 @@ use crate::files;
 use crate::guest::{Place, Task};
 use anyhow::Context;
 use cpio::Archive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Writes the archive for this task to `target`. `programs` go into the guest's `/evpoll`; `ports`
@@ -55,17 +55,8 @@ pub fn initramfs(
 /// BusyBox under all of its names: which of them a shell finds without a link differs from build
 /// to build.
 fn add_busybox(archive: &mut Archive) -> anyhow::Result<()> {
-    let path = files::program("busybox")
-        .ok_or_else(|| Fatal::Setup("no busybox in PATH: install a static one".into()))?;
-    let content = read(&path)?;
-    if has_interpreter(&content) {
-        let text = format!(
-            "{} is not static: install the package busybox-static",
-            path.display()
-        );
-        return Err(Fatal::Setup(text).into());
-    }
-    archive.file("bin/busybox", true, content);
+    let path = busybox()?;
+    archive.file("bin/busybox", true, read(&path)?);
     let list = Command::new(&path)
         .arg("--list")
         .output()
@@ -77,6 +68,20 @@ fn add_busybox(archive: &mut Archive) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The host's BusyBox, which has to be a static one.
+pub fn busybox() -> anyhow::Result<PathBuf> {
+    let path = files::program("busybox")
+        .ok_or_else(|| Fatal::Setup("no busybox in PATH: install a static one".into()))?;
+    if has_interpreter(&read(&path)?) {
+        let text = format!(
+            "{} is not static: install the package busybox-static",
+            path.display()
+        );
+        return Err(Fatal::Setup(text).into());
+    }
+    Ok(path)
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

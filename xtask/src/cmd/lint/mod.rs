@@ -26,17 +26,7 @@ struct Outcome {
 type Added = Vec<(PathBuf, Vec<usize>)>;
 
 pub fn main(ctx: &Ctx, _args: cli::Lint) -> anyhow::Result<u8> {
-    packages::ensure(
-        ctx,
-        &[
-            "git",
-            "perl",
-            "sparse",
-            "mandoc",
-            "rust-web-clippy",
-            "rustfmt-web",
-        ],
-    )?;
+    packages::ensure(ctx, &packages::LINT)?;
     let patches = series::patches(&ctx.root)?;
     let added = added_lines(ctx, &patches)?;
     let build = Build::prepare_named(ctx, &format!("{}-lint", ctx.profile.name()))?;

@@ -43,7 +43,7 @@ pub fn main(ctx: &Ctx, args: cli::Run) -> anyhow::Result<u8> {
         let text = format!("--cpus: the kernel is configured for {PROCESSORS} at most");
         return Err(Fatal::Setup(text).into());
     }
-    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    packages::ensure(ctx, &packages::BOOT)?;
     let kernel = kernel::build(ctx)?;
 
     let boot = Boot {

@@ -131,14 +131,23 @@ mod tests {
     fn outer_folders_come_first() {
         let folders = Folders::new("places");
         let (outer, inner) = (folders.at("a"), folders.at("a/b"));
-        let found = places(&[inner.clone(), inner.clone()], &[outer.clone()], &inner).unwrap();
+        let found = places(
+            &[inner.clone(), inner.clone()],
+            std::slice::from_ref(&outer),
+            &inner,
+        )
+        .unwrap();
         let ways: Vec<_> = found
             .iter()
             .map(|place| (place.how, &place.folder))
             .collect();
         assert_eq!(ways, [(How::Share, &outer), (How::Overlay, &inner)]);
         assert!(visible(&inner.join("program"), &found));
-        let both = places(&[outer.clone()], &[outer], Path::new("/"));
+        let both = places(
+            std::slice::from_ref(&outer),
+            std::slice::from_ref(&outer),
+            Path::new("/"),
+        );
         assert!(both.unwrap_err().to_string().contains("--overlay, a copy"));
     }
 

@@ -10,12 +10,12 @@ pub(super) mod selftests;
 use crate::cli;
 use crate::ctx::{Ctx, Profile};
 use crate::error::Fatal;
-use crate::{files, kernel, packages, qemu, rootfs};
+use crate::{files, kernel, packages, rootfs};
 use report::Report;
 use std::io::Write;
 
 pub fn main(ctx: &Ctx, args: cli::Test) -> anyhow::Result<u8> {
-    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    packages::ensure(ctx, &packages::BOOT)?;
     let filter = args.filter.as_deref();
     let programs = rootfs::build_programs(ctx)?;
     let mut selected = selftests::list(&programs.selftests, ctx.profile, rootfs::ABIS, filter)?;
