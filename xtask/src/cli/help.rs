@@ -70,7 +70,8 @@ better made in /tmp. If DIR is a folder in /tmp, it is there in either case.
 CMD has a terminal if stdin, stdout and stderr are one. Ctrl-] three times within a second pulls
 the plug; so does Ctrl-C until the guest is up.",
         status: Some(
-            "that of CMD, or of the shell; 2 usage or set-up problem, 3 the guest hung or crashed",
+            "that of CMD, or of the shell; 2 usage or set-up problem, 3 the guest hung or crashed, \
+             130 the plug was pulled",
         ),
     },
     Help {

@@ -118,6 +118,9 @@ pub fn run(
         }
     };
     drop(terminal);
+    if raw && !matches!(end, End::Exited(_)) {
+        terminal::tidy();
+    }
     if end == End::Vanished && session.heard == 0 {
         return Err(refused(&said));
     }

@@ -2,6 +2,7 @@
 //! The terminal that xtask was started on.
 
 use super::task::Size;
+use std::io::Write;
 use std::mem::MaybeUninit;
 
 /// The terminal while a guest has it. Dropping this puts it back as it was.
@@ -36,6 +37,17 @@ impl Terminal {
         unsafe { libc::cfmakeraw(&mut raw) };
         set(&raw)
     }
+}
+
+/// Undoes what a program in the guest may have done to the screen and could not undo: another
+/// screen, keys and mouse in a way of their own, a hidden cursor, colours. What follows is at the
+/// bottom, wherever the cursor was.
+pub fn tidy() {
+    const ALL: &[u8] = b"\x1b[?1047l\x1b[?1l\x1b>\x1b[?1000l\x1b[?1002l\x1b[?1006l\x1b[?2004l\
+                         \x1b[?25h\x1b[m\x1b[999;1H\r\n";
+    let mut stdout = std::io::stdout().lock();
+    // A terminal that is gone has no screen to tidy.
+    let _ = stdout.write_all(ALL).and_then(|()| stdout.flush());
 }
 
 fn set(modes: &libc::termios) -> std::io::Result<()> {
