@@ -9,6 +9,7 @@ use crate::ctx::{Accel, Ctx, Profile};
 use crate::files;
 use crate::guest_program::scale;
 use crate::ktap::{Case, Verdict};
+use crate::lock::Lock;
 use crate::progress::Step;
 use crate::qemu;
 use anyhow::{ensure, Context};
@@ -71,6 +72,7 @@ struct Harness {
     options: Vec<String>,
     /// A folder of their own.
     folder: PathBuf,
+    _lock: Lock,
     /// Until the guest is up.
     boot: Duration,
     /// Until it does what it is told.
@@ -79,7 +81,9 @@ struct Harness {
 
 impl Harness {
     fn new(ctx: &Ctx) -> anyhow::Result<Harness> {
-        let folder = ctx.cache.join(format!("test-run-{}", std::process::id()));
+        let lock = Lock::take(ctx, "test of run")?;
+        let folder = ctx.cache.join("test-run");
+        files::remove(&folder)?;
         for inside in ["home", "share", "overlay"] {
             files::make_dir(&folder.join(inside))?;
         }
@@ -101,6 +105,7 @@ impl Harness {
             program: std::env::current_exe().context("finding this program")?,
             options,
             folder,
+            _lock: lock,
             boot: Duration::from_secs(60) * slow,
             soon: Duration::from_secs(15) * slow,
         })
