@@ -199,6 +199,17 @@ pub struct Series {
     /// Take the commits of this tree (made by `tree`) as the series, and its Rust files
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
+    /// Build and boot the kernel after each patch: with evpoll, without it, and without Rust; what
+    /// has passed is remembered
+    #[arg(long, conflicts_with_all = ["check", "from"])]
+    pub bisect: bool,
+    /// Only these patches, by their numbers: 3, or 3..7
+    #[arg(long, requires = "bisect", value_name = "N[..M]")]
+    pub only: Option<cmd::series::Span>,
+    /// Try every patch on another kernel and list the conflicts: a release that Debian has the
+    /// source of, such as 7.2, or a tree
+    #[arg(long, conflicts_with_all = ["check", "from", "bisect"], value_name = "VERSION|DIR")]
+    pub onto: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -326,5 +337,10 @@ mod tests {
     #[test]
     fn check_and_from_exclude_each_other() {
         assert!(parse(&["series", "--check", "--from", "x"]).is_err());
+        assert!(parse(&["series", "--check", "--onto", "7.2"]).is_err());
+        assert!(parse(&["series", "--bisect", "--onto", "7.2"]).is_err());
+        assert!(parse(&["series", "--only", "3"]).is_err());
+        assert!(parse(&["series", "--bisect", "--only", "7..3"]).is_err());
+        assert!(parse(&["series", "--bisect", "--only", "3..7"]).is_ok());
     }
 }

@@ -114,6 +114,27 @@ impl Variant {
     }
 }
 
+impl Recipe {
+    fn of_variant(profile: Profile, variant: Variant, has_evpoll: bool) -> Recipe {
+        let mut fragments = vec!["common", profile.name()];
+        if has_evpoll {
+            fragments.push("evpoll");
+        }
+        fragments.extend(variant.other.map(Other::fragment));
+        let variables: &[&str] = match profile {
+            Profile::Race => &[KCSAN_FOR_RUST],
+            Profile::Coverage => &[AS_WRITTEN],
+            Profile::Release | Profile::Debug => &[],
+        };
+        Recipe {
+            title: format!("{}{}", variant.prefix(), profile.name()),
+            fragments: fragments.into_iter().map(str::to_owned).collect(),
+            settings: None,
+            variables: variables.iter().map(|&text| text.to_owned()).collect(),
+        }
+    }
+}
+
 pub fn build(ctx: &Ctx) -> anyhow::Result<Kernel> {
     build_variant(ctx, Variant::STANDARD)
 }
@@ -124,6 +145,19 @@ pub fn build_variant(ctx: &Ctx, variant: Variant) -> anyhow::Result<Kernel> {
     build.kernel()
 }
 
+/// What a kernel is configured and built with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// What messages call it.
+    pub title: String,
+    /// Configuration fragments in the order in which they are merged: `qemu/NAME.config`.
+    pub fragments: Vec<String>,
+    /// More configuration, by the name that messages call it.
+    pub settings: Option<(String, String)>,
+    /// Variables of make.
+    pub variables: Vec<String>,
+}
+
 /// Everything that a build needs, ready, and the lock that keeps it so.
 pub struct Build<'a> {
     ctx: &'a Ctx,
@@ -131,7 +165,7 @@ pub struct Build<'a> {
     pub tree: Tree,
     pub objdir: PathBuf,
     name: String,
-    variant: Variant,
+    recipe: Recipe,
     lock: Lock,
 }
 
@@ -163,7 +197,21 @@ impl Build<'_> {
             Some(own) => format!("{name}-{}", tree::path_hash(own)),
             None => name.to_owned(),
         };
+        let recipe = Recipe::of_variant(ctx.profile, variant, tree::has_evpoll(&tree.dir));
         let objdir = ctx.cache.join("build").join(&name);
+        Build::of_recipe(ctx, tools, tree, (objdir, name), recipe, lock)
+    }
+
+    /// To build a tree that the caller has made, and keeps as it is with the lock. `place` is where
+    /// objects go, and what the logs are called.
+    pub fn of_recipe<'a>(
+        ctx: &'a Ctx,
+        tools: Toolchain,
+        tree: Tree,
+        (objdir, name): (PathBuf, String),
+        recipe: Recipe,
+        lock: Lock,
+    ) -> anyhow::Result<Build<'a>> {
         files::make_dir(&objdir)?;
         Ok(Build {
             ctx,
@@ -171,7 +219,7 @@ impl Build<'_> {
             tree,
             objdir,
             name,
-            variant,
+            recipe,
             lock,
         })
     }
@@ -181,11 +229,7 @@ impl Build<'_> {
         let fragments = self.fragments()?;
         let wanted = self.id(&fragments);
         let stamp = self.objdir.join("evpoll.stamp");
-        let title = format!(
-            "building the {}{} kernel",
-            self.variant.prefix(),
-            self.ctx.profile.name()
-        );
+        let title = format!("building the {} kernel", self.recipe.title);
         if let Some(wanted) = &wanted {
             let built = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
             if built && self.image().is_file() && self.vmlinux().is_file() {
@@ -222,18 +266,9 @@ impl Build<'_> {
                 .map(|(name, value)| format!("{name}={value}")),
         );
         cmd.args(REPRODUCIBLE);
-        cmd.args(self.extra());
+        cmd.args(&self.recipe.variables);
         self.surroundings(&mut cmd);
         cmd
-    }
-
-    /// Further variables of make, for this profile.
-    fn extra(&self) -> &'static [&'static str] {
-        match self.ctx.profile {
-            Profile::Race => &[KCSAN_FOR_RUST],
-            Profile::Coverage => &[AS_WRITTEN],
-            Profile::Release | Profile::Debug => &[],
-        }
     }
 
     /// Only what a build may see, and the lock for as long as it runs.
@@ -256,18 +291,33 @@ impl Build<'_> {
 
     /// The configuration fragments, by name and content, in the order in which they are merged.
     fn fragments(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let mut names = vec!["common", self.ctx.profile.name()];
-        if tree::has_evpoll(&self.tree.dir) {
-            names.push("evpoll");
-        }
-        names.extend(self.variant.other.map(Other::fragment));
         let mut fragments = Vec::new();
-        for name in names {
+        for name in &self.recipe.fragments {
             let name = format!("qemu/{name}.config");
             let text = files::read_text(&self.ctx.root.join(&name))?;
             fragments.push((name, text));
         }
+        fragments.extend(self.recipe.settings.clone());
         Ok(fragments)
+    }
+
+    /// The fragments as files.
+    fn fragment_files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let names = self.recipe.fragments.iter();
+        let mut paths: Vec<PathBuf> = names
+            .map(|name| self.ctx.root.join(format!("qemu/{name}.config")))
+            .collect();
+        if let Some((_, text)) = &self.recipe.settings {
+            let path = self.objdir.join("evpoll.settings");
+            files::write(&path, text.as_bytes())?;
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+
+    /// The hash of everything that decides what the kernel will be, if it is known.
+    pub fn inputs(&self) -> anyhow::Result<Option<String>> {
+        Ok(self.id(&self.fragments()?))
     }
 
     /// The hash of all inputs, if they are known.
@@ -277,7 +327,7 @@ impl Build<'_> {
             .add(&self.tree.inputs.as_ref()?.all)
             .add(&self.tools.id)
             .add(format!("{REPRODUCIBLE:?}"));
-        for variable in self.extra() {
+        for variable in &self.recipe.variables {
             hash.add(variable);
         }
         for (_, text) in fragments {
@@ -298,6 +348,9 @@ impl Build<'_> {
         for (name, text) in &fragments {
             wanted.add(name).add(text);
         }
+        for variable in &self.recipe.variables {
+            wanted.add(variable);
+        }
         if let Some(inputs) = &self.tree.inputs {
             wanted.add(&inputs.kconfig);
         }
@@ -313,7 +366,7 @@ impl Build<'_> {
         run_logged(cmd, &self.log("tinyconfig"), &mut step).context("make tinyconfig")?;
         let mut cmd = Command::new(self.tree.dir.join("scripts/kconfig/merge_config.sh"));
         cmd.args(["-m", "-O"]).arg(&self.objdir).arg(&config);
-        cmd.args(fragments.iter().map(|(name, _)| self.ctx.root.join(name)));
+        cmd.args(self.fragment_files()?);
         cmd.current_dir(&self.objdir);
         self.surroundings(&mut cmd);
         run_logged(cmd, &self.log("merge"), &mut step).context("merging the fragments")?;
