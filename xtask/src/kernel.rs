@@ -315,11 +315,6 @@ impl Build<'_> {
         Ok(paths)
     }
 
-    /// The hash of everything that decides what the kernel will be, if it is known.
-    pub fn inputs(&self) -> anyhow::Result<Option<String>> {
-        Ok(self.id(&self.fragments()?))
-    }
-
     /// The hash of all inputs, if they are known.
     fn id(&self, fragments: &[(String, String)]) -> Option<String> {
         let mut hash = Hash::new();

@@ -5,7 +5,8 @@
 //! A kernel takes minutes to build, and there are dozens. So there is one source tree, of which only
 //! the files are written that a patch changes, and one object folder for each configuration, in
 //! which make rebuilds what depends on them. What has passed is remembered by the hash of all that
-//! went into it, and a kernel that is, byte for byte, one that has been booted is not booted again.
+//! went into it, known before the tree is touched: it never goes back to a patch that has passed. And
+//! a kernel that is, byte for byte, one that has been booted is not booted again.
 
 use super::span::Span;
 use crate::ctx::{Ctx, Profile};
@@ -19,6 +20,7 @@ use crate::lock::Lock;
 use crate::progress::{seconds, Step};
 use crate::rootfs::{self, Program};
 use crate::series::{self, Patch};
+use crate::source::{self, Version};
 use crate::toolchain::{self, Toolchain};
 use crate::tree::{self, Tree};
 use crate::{packages, qemu};
@@ -129,6 +131,7 @@ pub fn main(ctx: &Ctx, only: Option<Span>) -> anyhow::Result<u8> {
             Program::new("evpoll-bench", programs.bench),
             Program::new("evpoll-selftests", programs.selftests),
         ],
+        base: source::pristine(ctx)?.version,
         lock: Lock::take(ctx, "bisected series")?,
         records: ctx.cache.join("bisect"),
     };
@@ -139,6 +142,8 @@ struct Bisect<'a> {
     ctx: &'a Ctx,
     tools: Toolchain,
     programs: Vec<Program>,
+    /// The kernel that the series is for.
+    base: Version,
     lock: Lock,
     /// A file for each thing that has passed, named by its hash.
     records: PathBuf,
@@ -151,12 +156,20 @@ impl Bisect<'_> {
         println!("KTAP version 1");
         println!("1..{}", chosen.count() * CONFIGURATIONS.len());
         for number in chosen.numbers() {
-            let tree = tree::partial(self.ctx, &patches[..number], &self.lock)?;
             let name = patches[number - 1].name();
             let name = name.trim_end_matches(".patch");
             for configuration in CONFIGURATIONS {
                 let start = Instant::now();
-                let verdict = self.attempt(&tree, number, configuration)?;
+                let key = self.key(&patches[..number], configuration)?;
+                let verdict = if self.passed(&key)? {
+                    Verdict::Passed("has passed before")
+                } else {
+                    let tree = tree::partial(self.ctx, &patches[..number], &self.lock)?;
+                    self.attempt(&tree, number, configuration)?
+                };
+                if matches!(verdict, Verdict::Passed(_)) {
+                    self.record(&key)?;
+                }
                 let told = format!("{name} {}", configuration.name());
                 report.add(&told, &verdict, start.elapsed())?;
             }
@@ -164,7 +177,26 @@ impl Bisect<'_> {
         report.finish(begin.elapsed())
     }
 
-    /// Builds and boots, unless that has passed before.
+    /// The hash of all that decides how these patches do.
+    fn key(&self, patches: &[Patch], configuration: Configuration) -> anyhow::Result<String> {
+        let mut parts = vec![
+            self.base.to_string(),
+            self.tools.id.clone(),
+            configuration.name().to_owned(),
+            smoke(false),
+            smoke(true),
+        ];
+        for name in configuration.fragments() {
+            let path = self.ctx.root.join(format!("qemu/{name}.config"));
+            parts.push(files::read_text(&path)?);
+        }
+        for patch in patches {
+            parts.push(changes(&files::read_text(&patch.path)?).to_owned());
+        }
+        Ok(hash(&parts))
+    }
+
+    /// Builds and boots.
     fn attempt(
         &self,
         tree: &Tree,
@@ -174,11 +206,6 @@ impl Bisect<'_> {
         let options = Options::of(&tree.dir)?;
         let build = self.prepare(tree, number, configuration, options)?;
         let smoke = smoke(options.calls && configuration == Configuration::On);
-        let inputs = build.inputs()?.context("a tree without inputs")?;
-        let key = hash(&[&inputs, &smoke]);
-        if self.passed(&key)? {
-            return Ok(Verdict::Passed("has passed before"));
-        }
         let kernel = match build.kernel() {
             Ok(kernel) => kernel,
             Err(error) => return Ok(Verdict::Failed(lines(&format!("{error:#}")))),
@@ -191,19 +218,14 @@ impl Bisect<'_> {
         }
         let image = std::fs::read(&kernel.image).context("reading the kernel that was built")?;
         let same = hash(&[&image, smoke.as_bytes()]);
-        let how = match self.passed(&same)? {
-            true => "built, the kernel is one that has been booted",
-            false => {
-                let verdict = self.boot(&kernel, number, configuration, &smoke)?;
-                if !matches!(verdict, Verdict::Passed(_)) {
-                    return Ok(verdict);
-                }
-                self.record(&same)?;
-                "built and booted"
-            }
-        };
-        self.record(&key)?;
-        Ok(Verdict::Passed(how))
+        if self.passed(&same)? {
+            return Ok(Verdict::Passed("built, a kernel that has been booted"));
+        }
+        let verdict = self.boot(&kernel, number, configuration, &smoke)?;
+        if matches!(verdict, Verdict::Passed(_)) {
+            self.record(&same)?;
+        }
+        Ok(verdict)
     }
 
     fn prepare(
@@ -227,7 +249,7 @@ impl Bisect<'_> {
         }
         let fragments = configuration.fragments().iter();
         let recipe = Recipe {
-            title: format!("{number:04} {}", configuration.name()),
+            title: format!("{number:04}, {},", configuration.name()),
             fragments: fragments.map(|&name| name.to_owned()).collect(),
             settings: Some((
                 "the settings of --bisect".into(),
@@ -342,6 +364,14 @@ fn warnings(log: &str) -> Vec<String> {
         .collect()
 }
 
+/// A patch without what it says about itself: that may change.
+fn changes(patch: &str) -> &str {
+    match patch.find("\ndiff --git ") {
+        Some(start) => &patch[start..],
+        None => "",
+    }
+}
+
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
@@ -360,7 +390,7 @@ fn judge(outcome: &Outcome, said: &[u8]) -> anyhow::Result<Verdict> {
                 why.extend(lines(&String::from_utf8_lossy(said)));
             }
             if why.is_empty() {
-                return Ok(Verdict::Passed("booted"));
+                return Ok(Verdict::Passed("built and booted"));
             }
             why.push(console);
             Ok(Verdict::Failed(why))
@@ -477,6 +507,17 @@ mod tests {
         assert!(smoke(true).contains("evpoll-selftests") && !smoke(true).contains("no evpoll"));
         assert!(smoke(false).contains("this kernel has no evpoll"));
         assert_ne!(hash(&["a", &smoke(true)]), hash(&["a", &smoke(false)]));
+    }
+
+    #[test]
+    fn what_a_patch_says_is_not_what_it_changes() {
+        let patch = |subject: &str, line: &str| {
+            format!("Subject: {subject}\n---\n f | 1 +\n\ndiff --git a/f b/f\n+{line}\n")
+        };
+        let (one, other) = (patch("one", "x"), patch("other", "x"));
+        assert_eq!(changes(&one), changes(&other));
+        assert_ne!(changes(&one), changes(&patch("one", "y")));
+        assert!(changes(&one).contains("+x"));
     }
 
     #[test]
