@@ -218,11 +218,12 @@ pub fn rustdoc(build: &Build, added: &Added, step: &mut Step) -> anyhow::Result<
     let mut messages = Messages::default();
     for command in &commands {
         let text = files::read_text(command)?;
-        let words = compiler_words(&text)
-            .with_context(|| format!("{} has no command", command.display()))?;
+        let saved =
+            Saved::parse(&text).with_context(|| format!("{} has no command", command.display()))?;
         step.note(command.display().to_string());
         let mut cmd = Command::new(program);
-        cmd.args(rustdoc_words(&words))
+        cmd.args(rustdoc_words(&saved.arguments))
+            .envs(saved.environment)
             .arg("--output")
             .arg(&place)
             .current_dir(&build.objdir)
@@ -255,19 +256,33 @@ fn compiled(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The arguments of the compiler in what kbuild keeps of a command: `savedcmd_x.o := A=B compiler
-/// arguments ; others`.
-fn compiler_words(saved: &str) -> Option<Vec<String>> {
-    let (_, command) = saved.lines().next()?.split_once(":=")?;
-    let command = command.split(';').next()?;
-    let words = command
-        .split_whitespace()
-        .skip_while(|word| word.contains('=') && !word.starts_with('-'));
-    // After the compiler itself. Of the shell's quotes kbuild uses the single one, around a word.
-    Some(words.skip(1).map(|word| word.replace('\'', "")).collect())
+/// What kbuild keeps of a command: `savedcmd_x.o := A=B compiler arguments ; others`.
+#[derive(Debug, PartialEq, Eq)]
+struct Saved {
+    environment: Vec<(String, String)>,
+    arguments: Vec<String>,
 }
 
-/// The same for rustdoc, which writes other files and has no lints of clippy.
+impl Saved {
+    fn parse(text: &str) -> Option<Saved> {
+        let (_, command) = text.lines().next()?.split_once(":=")?;
+        // Of the shell's quotes kbuild uses the single one, around a word.
+        let command = command.split(';').next()?.replace('\'', "");
+        let mut words = command.split_whitespace().peekable();
+        let mut environment = Vec::new();
+        while let Some((name, value)) = words.peek().and_then(|word| word.split_once('=')) {
+            environment.push((name.to_owned(), value.to_owned()));
+            words.next();
+        }
+        let _compiler = words.next()?;
+        Some(Saved {
+            environment,
+            arguments: words.map(str::to_owned).collect(),
+        })
+    }
+}
+
+/// The arguments of a compiler, for rustdoc, which writes other files and has no lints of clippy.
 fn rustdoc_words(words: &[String]) -> Vec<String> {
     const NOT_FOR_RUSTDOC: [&str; 4] = ["--emit", "--remap-path-scope", "-Wclippy", "-Aclippy"];
     let mut kept = Vec::new();
@@ -376,9 +391,10 @@ SYSCALL_DEFINE1(four, int, x)
         let saved = "savedcmd_rust/kernel.o :=  OBJTREE=/o /usr/bin/clippy-driver --edition=2021 \
                      -Wclippy::all -Wmissing_docs -Zcrate-attr='feature(a)' --out-dir fs/ \
                      --emit=metadata=x /t/lib.rs ;llvm-link x\n\nsource_x := y\n";
-        let words = compiler_words(saved).unwrap();
-        assert_eq!(words[0], "--edition=2021");
-        let kept = rustdoc_words(&words);
+        let saved = Saved::parse(saved).unwrap();
+        assert_eq!(saved.environment, [("OBJTREE".into(), "/o".into())]);
+        assert_eq!(saved.arguments[0], "--edition=2021");
+        let kept = rustdoc_words(&saved.arguments);
         assert_eq!(
             kept[..4],
             [
@@ -389,6 +405,6 @@ SYSCALL_DEFINE1(four, int, x)
             ]
         );
         assert!(kept.contains(&"--document-private-items".to_owned()));
-        assert_eq!(compiler_words("nothing"), None);
+        assert_eq!(Saved::parse("nothing"), None);
     }
 }
