@@ -190,9 +190,18 @@ pub struct Series {
     /// Change nothing; exit 1 with a line for each difference
     #[arg(long, conflicts_with = "from")]
     pub check: bool,
-    /// Take the series and its Rust files from the commits of this tree, made by `tree`
+    /// Take the series from the commits of this tree, which `tree` made
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
+    /// Build and boot the kernel after each patch, in three configurations
+    #[arg(long, conflicts_with_all = ["check", "from"])]
+    pub bisect: bool,
+    /// Only these patches, by their numbers: 3, or 3..7
+    #[arg(long, requires = "bisect", value_name = "N[..M]")]
+    pub only: Option<cmd::series::Span>,
+    /// Try each patch on another kernel: a release, such as 7.2, or a tree
+    #[arg(long, conflicts_with_all = ["check", "from", "bisect"], value_name = "VERSION|DIR")]
+    pub onto: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -327,5 +336,10 @@ mod tests {
     #[test]
     fn check_and_from_exclude_each_other() {
         assert!(parse(&["series", "--check", "--from", "x"]).is_err());
+        assert!(parse(&["series", "--check", "--onto", "7.2"]).is_err());
+        assert!(parse(&["series", "--bisect", "--onto", "7.2"]).is_err());
+        assert!(parse(&["series", "--only", "3"]).is_err());
+        assert!(parse(&["series", "--bisect", "--only", "7..3"]).is_err());
+        assert!(parse(&["series", "--bisect", "--only", "3..7"]).is_ok());
     }
 }

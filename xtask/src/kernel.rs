@@ -172,12 +172,14 @@ fn made_of(
     tools: &Toolchain,
     version: Version,
 ) -> anyhow::Result<String> {
+    let recipe = Recipe::of_variant(profile, variant, variant.series);
     let mut hash = Hash::new();
     hash.add(version.to_string())
         .add(&tools.id)
-        .add(format!("{REPRODUCIBLE:?} {:?}", extra(profile)));
-    for name in fragment_names(profile, variant, variant.series) {
-        hash.add(files::read_text(&ctx.root.join(&name))?);
+        .add(format!("{REPRODUCIBLE:?} {:?}", recipe.variables));
+    for name in &recipe.fragments {
+        let path = ctx.root.join(format!("qemu/{name}.config"));
+        hash.add(files::read_text(&path)?);
     }
     if !variant.series {
         return Ok(hash.hex());
@@ -209,23 +211,24 @@ const IMAGE: &str = "arch/x86/boot/bzImage";
 const STAMP: &str = "evpoll.stamp";
 const MADE_OF: &str = "evpoll.made-of";
 
-/// The configuration fragments, by their paths, in the order in which they are merged.
-fn fragment_names(profile: Profile, variant: Variant, evpoll: bool) -> Vec<String> {
-    let mut names = vec!["common", profile.name()];
-    if evpoll {
-        names.push("evpoll");
-    }
-    names.extend(variant.other.map(Other::fragment));
-    let path = |name| format!("qemu/{name}.config");
-    names.into_iter().map(path).collect()
-}
-
-/// Further variables of make, for this profile.
-fn extra(profile: Profile) -> &'static [&'static str] {
-    match profile {
-        Profile::Race => &[KCSAN_FOR_RUST],
-        Profile::Coverage => &[AS_WRITTEN],
-        Profile::Release | Profile::Debug => &[],
+impl Recipe {
+    fn of_variant(profile: Profile, variant: Variant, has_evpoll: bool) -> Recipe {
+        let mut fragments = vec!["common", profile.name()];
+        if has_evpoll {
+            fragments.push("evpoll");
+        }
+        fragments.extend(variant.other.map(Other::fragment));
+        let variables: &[&str] = match profile {
+            Profile::Race => &[KCSAN_FOR_RUST],
+            Profile::Coverage => &[AS_WRITTEN],
+            Profile::Release | Profile::Debug => &[],
+        };
+        Recipe {
+            title: variant.name(profile),
+            fragments: fragments.into_iter().map(str::to_owned).collect(),
+            settings: None,
+            variables: variables.iter().map(|&text| text.to_owned()).collect(),
+        }
     }
 }
 
@@ -239,6 +242,19 @@ pub fn build_variant(ctx: &Ctx, variant: Variant) -> anyhow::Result<Kernel> {
     build.kernel()
 }
 
+/// What a kernel is configured and built with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// What messages call it.
+    pub title: String,
+    /// Configuration fragments in the order in which they are merged: `qemu/NAME.config`.
+    pub fragments: Vec<String>,
+    /// More configuration, by the name that messages call it.
+    pub settings: Option<(String, String)>,
+    /// Variables of make.
+    pub variables: Vec<String>,
+}
+
 /// Everything that a build needs, ready, and the lock that keeps it so.
 pub struct Build<'a> {
     ctx: &'a Ctx,
@@ -246,7 +262,9 @@ pub struct Build<'a> {
     pub tree: Tree,
     pub objdir: PathBuf,
     name: String,
-    variant: Variant,
+    recipe: Recipe,
+    /// Where that is what it is for.
+    variant: Option<Variant>,
     lock: Lock,
 }
 
@@ -277,7 +295,25 @@ impl Build<'_> {
             Some(own) => format!("{name}-{}", tree::path_hash(own)),
             None => name.to_owned(),
         };
+        let recipe = Recipe::of_variant(ctx.profile, variant, tree::has_evpoll(&tree.dir));
         let objdir = folder(ctx, &name);
+        let build = Build::of_recipe(ctx, tools, tree, (objdir, name), recipe, lock)?;
+        Ok(Build {
+            variant: Some(variant),
+            ..build
+        })
+    }
+
+    /// To build a tree that the caller has made, and keeps as it is with the lock. `place` is where
+    /// objects go, and what the logs are called.
+    pub fn of_recipe<'a>(
+        ctx: &'a Ctx,
+        tools: Toolchain,
+        tree: Tree,
+        (objdir, name): (PathBuf, String),
+        recipe: Recipe,
+        lock: Lock,
+    ) -> anyhow::Result<Build<'a>> {
         files::make_dir(&objdir)?;
         Ok(Build {
             ctx,
@@ -285,7 +321,8 @@ impl Build<'_> {
             tree,
             objdir,
             name,
-            variant,
+            recipe,
+            variant: None,
             lock,
         })
     }
@@ -295,11 +332,7 @@ impl Build<'_> {
         let fragments = self.fragments()?;
         let wanted = self.id(&fragments);
         let stamp = self.objdir.join(STAMP);
-        let title = format!(
-            "building the {}{} kernel",
-            self.variant.prefix(),
-            self.ctx.profile.name()
-        );
+        let title = format!("building the {} kernel", self.recipe.title);
         if let Some(wanted) = &wanted {
             let built = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
             if built && self.image().is_file() && self.vmlinux().is_file() {
@@ -326,11 +359,11 @@ impl Build<'_> {
     /// For [`standing`].
     fn note_made_of(&self) -> anyhow::Result<()> {
         let note = self.objdir.join(MADE_OF);
-        if self.tree.inputs.is_none() {
+        let (Some(variant), Some(_)) = (self.variant, &self.tree.inputs) else {
             return files::remove(&note);
-        }
+        };
         let (profile, version) = (self.ctx.profile, self.tree.version);
-        let now = made_of(self.ctx, profile, self.variant, &self.tools, version)?;
+        let now = made_of(self.ctx, profile, variant, &self.tools, version)?;
         match files::read(&note)?.is_some_and(|then| then == now.as_bytes()) {
             true => Ok(()),
             false => files::write(&note, now.as_bytes()),
@@ -352,7 +385,7 @@ impl Build<'_> {
                 .map(|(name, value)| format!("{name}={value}")),
         );
         cmd.args(REPRODUCIBLE);
-        cmd.args(extra(self.ctx.profile));
+        cmd.args(&self.recipe.variables);
         self.surroundings(&mut cmd);
         cmd
     }
@@ -377,13 +410,28 @@ impl Build<'_> {
 
     /// The configuration fragments, by name and content, in the order in which they are merged.
     fn fragments(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let evpoll = tree::has_evpoll(&self.tree.dir);
         let mut fragments = Vec::new();
-        for name in fragment_names(self.ctx.profile, self.variant, evpoll) {
+        for name in &self.recipe.fragments {
+            let name = format!("qemu/{name}.config");
             let text = files::read_text(&self.ctx.root.join(&name))?;
             fragments.push((name, text));
         }
+        fragments.extend(self.recipe.settings.clone());
         Ok(fragments)
+    }
+
+    /// The fragments as files.
+    fn fragment_files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let names = self.recipe.fragments.iter();
+        let mut paths: Vec<PathBuf> = names
+            .map(|name| self.ctx.root.join(format!("qemu/{name}.config")))
+            .collect();
+        if let Some((_, text)) = &self.recipe.settings {
+            let path = self.objdir.join("evpoll.settings");
+            files::write(&path, text.as_bytes())?;
+            paths.push(path);
+        }
+        Ok(paths)
     }
 
     /// The hash of all inputs, if they are known.
@@ -393,7 +441,7 @@ impl Build<'_> {
             .add(&self.tree.inputs.as_ref()?.all)
             .add(&self.tools.id)
             .add(format!("{REPRODUCIBLE:?}"));
-        for variable in extra(self.ctx.profile) {
+        for variable in &self.recipe.variables {
             hash.add(variable);
         }
         for (_, text) in fragments {
@@ -414,6 +462,9 @@ impl Build<'_> {
         for (name, text) in &fragments {
             wanted.add(name).add(text);
         }
+        for variable in &self.recipe.variables {
+            wanted.add(variable);
+        }
         if let Some(inputs) = &self.tree.inputs {
             wanted.add(&inputs.kconfig);
         }
@@ -429,7 +480,7 @@ impl Build<'_> {
         run_logged(cmd, &self.log("tinyconfig"), &mut step).context("make tinyconfig")?;
         let mut cmd = Command::new(self.tree.dir.join("scripts/kconfig/merge_config.sh"));
         cmd.args(["-m", "-O"]).arg(&self.objdir).arg(&config);
-        cmd.args(fragments.iter().map(|(name, _)| self.ctx.root.join(name)));
+        cmd.args(self.fragment_files()?);
         cmd.current_dir(&self.objdir);
         self.surroundings(&mut cmd);
         run_logged(cmd, &self.log("merge"), &mut step).context("merging the fragments")?;

@@ -54,9 +54,10 @@ pub const MULTILIB: [&str; 3] = ["gcc-multilib", "libc6-dev-i386", "libc6-dev-x3
 pub const BOOT: [&str; 2] = [qemu::PACKAGE, "busybox-static"];
 
 /// What `lint` runs besides the compilers.
-pub const LINT: [&str; 6] = [
+pub const LINT: [&str; 7] = [
     "git",
     "perl",
+    "python3",
     "sparse",
     "mandoc",
     "rust-web-clippy",

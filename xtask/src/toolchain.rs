@@ -20,6 +20,7 @@ const OBJCOPY_PACKAGE: &str = "binutils";
 /// The oldest rustc that Linux 7.3 takes.
 const OLDEST_RUSTC: (u32, u32) = (1, 85);
 
+#[derive(Clone)]
 pub struct Toolchain {
     /// What goes on make's command line.
     pub make_vars: Vec<(String, String)>,
