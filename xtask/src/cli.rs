@@ -190,7 +190,7 @@ pub struct Series {
     /// Change nothing; exit 1 with a line for each difference
     #[arg(long, conflicts_with = "from")]
     pub check: bool,
-    /// Take the series and its Rust files from the commits of this tree, made by `tree`
+    /// Take the series from the commits of this tree, which `tree` made
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
 }
