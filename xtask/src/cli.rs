@@ -4,28 +4,16 @@
 use crate::cmd;
 use crate::ctx::{Accel, Ctx, Profile};
 use crate::error::Fatal;
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-const EXAMPLES: &str = "\
-Examples:
-  cargo xtask test                              build, boot, run every test
-  cargo xtask test --profile debug pipe         the tests named *pipe*, on a kernel that checks itself
-  cargo xtask soak --seconds 600 --profile debug  storms on shared queues, for ten minutes
-  cargo xtask fuzz --seconds 600                random programs, compared with epoll
-  cargo xtask bench pipetest --json out.json    compare with epoll, poll and io_uring
-  cargo xtask bench --report docs/results       every benchmark, and a page with plots
-  cargo xtask run -- python3 -c 'print(1)'      the host's own python3, on the patched kernel
-  cargo xtask run --overlay target/x -- target/x/server --port 80
-  cargo xtask tree ../linux                     a git tree with the series, to work in
-  cargo xtask series --from ../linux            and its commits back into patches/
-
-Everything fetched or built lives in EVPOLL_CACHE (default: evpoll in the user's cache folder).
-Exit status: 0 success, 1 tests failed, 2 usage or set-up problem, 3 the guest hung or crashed.";
+mod help;
 
 /// Builds, boots, tests and measures a Linux kernel with evpoll.
 #[derive(Debug, Parser)]
-#[command(name = "xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
 #[command(disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
@@ -36,14 +24,16 @@ pub struct Cli {
 
 /// Options that every command takes, before or after its name.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Common {
-    /// Kernel configuration: release is measured, debug has every checker, race has KCSAN
+    /// Kernel: release, debug (every checker), race (KCSAN)
     #[arg(
         long,
         global = true,
         value_enum,
         default_value = "release",
-        value_name = "P"
+        value_name = "P",
+        hide_possible_values = true
     )]
     pub profile: Profile,
     /// A kernel tree of your own (7.3 or newer) instead of the fetched one
@@ -58,13 +48,14 @@ pub struct Common {
         hide = true
     )]
     pub mutation: Option<PathBuf>,
-    /// Acceleration; auto is KVM where it works
+    /// kvm, tcg (emulation), or auto: KVM where it works
     #[arg(
         long,
         global = true,
         value_enum,
         default_value = "auto",
-        value_name = "A"
+        value_name = "A",
+        hide_possible_values = true
     )]
     pub accel: Accel,
     /// How many compilers at once [default: one a processor]
@@ -77,39 +68,44 @@ pub struct Common {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Boot the kernel with this machine's root file system and run a command there, or a shell
+    /// Boot the patched kernel with this machine's files, for a shell or a command
     Run(Run),
-    /// Host tests, build, boot, selftests: KTAP on stdout
+    /// Run the host's tests, then the selftests on the patched kernel
     Test(Test),
-    /// Storms of threads, processes and signals on shared queues
+    /// Run storms of threads, processes and signals on shared queues
     Soak(Soak),
-    /// Random programs, whose events have to be those of epoll
+    /// Run random programs, whose events have to be those of epoll
     Fuzz(Fuzz),
-    /// The benchmarks, every interface in one boot, in instructions that two boots agree on
+    /// Compare evpoll with epoll, poll, select, io_uring and signals, in instructions
     Bench(Bench),
-    /// Which lines of ours the selftests never reach
+    /// Tell which lines of ours the selftests never reach
     Coverage(Coverage),
-    /// The kernel's own selftests of what the series hooks, on the plain and the patched kernel
+    /// Run the kernel's own tests of what the series hooks, with and without the series
     Peers(Peers),
-    /// Make a git tree with the series applied, one commit a patch
+    /// Make a git tree of the kernel with the series, one commit a patch
     Tree(Tree),
     /// Regenerate patches/ from kernel-rust/ or from a tree, or check it
     Series(Series),
-    /// Formatting, clippy, checkpatch, sparse, panics in the hot path
+    /// Check formatting, clippy, checkpatch, sparse, man pages, panics in the hot path
     Lint(Lint),
     /// Put known faults into the kernel and see that the tests find them
     Mutants(Mutants),
+    /// Say what is missing on this machine and how to get it, without changing anything
+    Doctor(Doctor),
 }
 
 #[derive(Args, Debug)]
 pub struct Run {
-    /// A folder copied into the guest at the same absolute path, writable there (repeatable)
+    /// A folder to copy into the guest's memory, at the same path (repeatable)
     #[arg(long, value_name = "DIR")]
     pub overlay: Vec<PathBuf>,
-    /// Processors of the guest
+    /// A folder that the guest may write to, at the same path (repeatable)
+    #[arg(long, value_name = "DIR")]
+    pub share: Vec<PathBuf>,
+    /// Processors of the guest, up to 8 [default: as many as there are]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub cpus: Option<u16>,
-    /// Memory of the guest, as QEMU takes it: 512M, 2G
+    /// Memory of the guest, such as 512M or 2G [default: 2G, and room for overlays]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
     /// Build everything, print the QEMU command line and do not start it
@@ -131,7 +127,7 @@ pub struct Test {
 
 #[derive(Args, Debug)]
 pub struct Soak {
-    /// How long the storms go on, without booting
+    /// How long the storms go on, in seconds, without booting
     #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub seconds: u64,
     /// The seed of the first storm; those after it have the next ones
@@ -141,10 +137,10 @@ pub struct Soak {
 
 #[derive(Args, Debug)]
 pub struct Fuzz {
-    /// How long, without booting and without the shrinking of what is found
+    /// How long, in seconds, without booting
     #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub seconds: u64,
-    /// Where to start [default: somewhere else each time, and printed]
+    /// The first program [default: another one each time, and printed]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Run this program, as a failure has printed it, instead of random ones
@@ -157,12 +153,10 @@ pub struct Bench {
     /// Write the figures as JSON too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write a report with plots into this folder: a page, the same as Markdown, and the figures
+    /// Write a page with plots, also as Markdown, and the figures into this folder
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
-    /// Which benchmarks: pipetest, deadconn, syscall, ctl, memory, fd-scale; idle, which boots the
-    /// unpatched kernel, too; producers, by the clock, on 2 and 4 processors; profile, instructions
-    /// by function [default: all]
+    /// Which benchmarks, as they are listed below [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 }
@@ -196,28 +190,43 @@ pub struct Series {
     /// Change nothing; exit 1 with a line for each difference
     #[arg(long, conflicts_with = "from")]
     pub check: bool,
-    /// Take the commits of this tree (made by `tree`) as the series, and its Rust files
+    /// Take the series from the commits of this tree, which `tree` made
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
+    /// Build and boot the kernel after each patch, in three configurations
+    #[arg(long, conflicts_with_all = ["check", "from"])]
+    pub bisect: bool,
+    /// Only these patches, by their numbers: 3, or 3..7
+    #[arg(long, requires = "bisect", value_name = "N[..M]")]
+    pub only: Option<cmd::series::Span>,
+    /// Try each patch on another kernel: a release, such as 7.2, or a tree
+    #[arg(long, conflicts_with_all = ["check", "from", "bisect"], value_name = "VERSION|DIR")]
+    pub onto: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub struct Lint {}
 
 #[derive(Args, Debug)]
+pub struct Doctor {}
+
+#[derive(Args, Debug)]
 pub struct Mutants {
-    /// Which faults [default: all]
+    /// Which faults, as the files in selftests/mutants are called [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 }
 
 /// Parses the command line and carries out what it asks for.
 pub fn run() -> anyhow::Result<u8> {
-    let cli = match Cli::try_parse() {
+    let cli = match help::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
-            error.print()?;
-            return Ok(0);
+            return match error.print() {
+                // Enough has been read.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+                printed => printed.map(|()| 0).context("printing the help"),
+            };
         }
         Err(error) => return Err(Fatal::Setup(one_line(&error.to_string())).into()),
     };
@@ -235,6 +244,7 @@ pub fn run() -> anyhow::Result<u8> {
         Command::Series(args) => cmd::series::main(&ctx, args),
         Command::Lint(args) => cmd::lint::main(&ctx, args),
         Command::Mutants(args) => cmd::mutants::main(&ctx, args),
+        Command::Doctor(_) => cmd::doctor::main(&ctx),
     }
 }
 
@@ -326,5 +336,10 @@ mod tests {
     #[test]
     fn check_and_from_exclude_each_other() {
         assert!(parse(&["series", "--check", "--from", "x"]).is_err());
+        assert!(parse(&["series", "--check", "--onto", "7.2"]).is_err());
+        assert!(parse(&["series", "--bisect", "--onto", "7.2"]).is_err());
+        assert!(parse(&["series", "--only", "3"]).is_err());
+        assert!(parse(&["series", "--bisect", "--only", "7..3"]).is_err());
+        assert!(parse(&["series", "--bisect", "--only", "3..7"]).is_ok());
     }
 }

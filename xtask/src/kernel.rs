@@ -8,6 +8,8 @@ use crate::hash::Hash;
 use crate::kconfig;
 use crate::lock::Lock;
 use crate::progress::{run_logged, say, Step};
+use crate::series;
+use crate::source::{self, Version};
 use crate::toolchain::{self, Toolchain};
 use crate::tree::{self, Tree};
 use anyhow::Context;
@@ -105,12 +107,128 @@ impl Variant {
         series: true,
         other: Some(Other::Parallel),
     };
+    /// For more of the kernel's own tests, and what they are compared with.
+    pub const WIDE: Variant = Variant {
+        series: true,
+        other: Some(Other::Wide),
+    };
+    pub const UNPATCHED_WIDE: Variant = Variant {
+        series: false,
+        other: Some(Other::Wide),
+    };
 
     /// What its folders are called, before the profile's name.
     fn prefix(self) -> String {
         let plain = if self.series { "" } else { "plain-" };
         let other = self.other.map(|other| format!("{}-", other.name()));
         plain.to_owned() + &other.unwrap_or_default()
+    }
+
+    /// What its kernel of a profile is called.
+    pub fn name(self, profile: Profile) -> String {
+        format!("{}{}", self.prefix(), profile.name())
+    }
+}
+
+/// How a kernel in the cache stands to what it would be built from now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    NotBuilt,
+    UpToDate,
+    /// Its inputs have changed, or its compilers.
+    Changed,
+    /// It is there, but not from what.
+    Unknown,
+}
+
+/// How the kernel of this profile and variant stands, from the fetched source. Nothing is changed.
+pub fn standing(
+    ctx: &Ctx,
+    profile: Profile,
+    variant: Variant,
+    tools: Option<&Toolchain>,
+) -> anyhow::Result<Standing> {
+    let objdir = folder(ctx, &variant.name(profile));
+    if !objdir.join(STAMP).is_file() || !objdir.join(IMAGE).is_file() {
+        return Ok(Standing::NotBuilt);
+    }
+    let (Some(tools), Some((version, _))) = (tools, source::there(ctx)?) else {
+        return Ok(Standing::Unknown);
+    };
+    let now = made_of(ctx, profile, variant, tools, version)?;
+    Ok(match files::read(&objdir.join(MADE_OF))? {
+        Some(then) if then == now.as_bytes() => Standing::UpToDate,
+        Some(_) => Standing::Changed,
+        None => Standing::Unknown,
+    })
+}
+
+/// Hash of the files that a kernel is made from, as they lie in the checkout. Where it is the same,
+/// so is what comes of them; what a kernel is rebuilt by is [`Build::id`], which takes a tree.
+fn made_of(
+    ctx: &Ctx,
+    profile: Profile,
+    variant: Variant,
+    tools: &Toolchain,
+    version: Version,
+) -> anyhow::Result<String> {
+    let recipe = Recipe::of_variant(profile, variant, variant.series);
+    let mut hash = Hash::new();
+    hash.add(version.to_string())
+        .add(&tools.id)
+        .add(format!("{REPRODUCIBLE:?} {:?}", recipe.variables));
+    for name in &recipe.fragments {
+        let path = ctx.root.join(format!("qemu/{name}.config"));
+        hash.add(files::read_text(&path)?);
+    }
+    if !variant.series {
+        return Ok(hash.hex());
+    }
+    let patches = series::patches(&ctx.root)?;
+    let mutation = ctx.mutation.iter();
+    for path in patches.iter().map(|patch| &patch.path).chain(mutation) {
+        let text = files::read_text(path)?;
+        // Not what its message says.
+        let at = text.find("\ndiff --git ").unwrap_or(0);
+        hash.add(&text[at..]);
+    }
+    for file in series::rust_sources(&ctx.root)? {
+        let content = files::read(&series::rust_folder(&ctx.root).join(&file))?;
+        hash.add(file.as_os_str().as_encoded_bytes())
+            .add(content.unwrap_or_default());
+    }
+    Ok(hash.hex())
+}
+
+/// Where the object folder of this name is.
+fn folder(ctx: &Ctx, name: &str) -> PathBuf {
+    ctx.cache.join("build").join(name)
+}
+
+/// In the object folder: what is there once a kernel is built, the hash of its inputs, and that of
+/// the files that they come from.
+const IMAGE: &str = "arch/x86/boot/bzImage";
+const STAMP: &str = "evpoll.stamp";
+const MADE_OF: &str = "evpoll.made-of";
+
+impl Recipe {
+    fn of_variant(profile: Profile, variant: Variant, has_evpoll: bool) -> Recipe {
+        let mut fragments = vec!["common", profile.name()];
+        if has_evpoll {
+            fragments.push("evpoll");
+        }
+        fragments.extend(variant.other.map(Other::fragment));
+        let variables: &[&str] = match profile {
+            Profile::Race => &[KCSAN_FOR_RUST],
+            Profile::Coverage => &[AS_WRITTEN],
+            Profile::Release | Profile::Debug => &[],
+        };
+        Recipe {
+            title: variant.name(profile),
+            fragments: fragments.into_iter().map(str::to_owned).collect(),
+            settings: None,
+            variables: variables.iter().map(|&text| text.to_owned()).collect(),
+        }
     }
 }
 
@@ -124,6 +242,19 @@ pub fn build_variant(ctx: &Ctx, variant: Variant) -> anyhow::Result<Kernel> {
     build.kernel()
 }
 
+/// What a kernel is configured and built with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// What messages call it.
+    pub title: String,
+    /// Configuration fragments in the order in which they are merged: `qemu/NAME.config`.
+    pub fragments: Vec<String>,
+    /// More configuration, by the name that messages call it.
+    pub settings: Option<(String, String)>,
+    /// Variables of make.
+    pub variables: Vec<String>,
+}
+
 /// Everything that a build needs, ready, and the lock that keeps it so.
 pub struct Build<'a> {
     ctx: &'a Ctx,
@@ -131,7 +262,9 @@ pub struct Build<'a> {
     pub tree: Tree,
     pub objdir: PathBuf,
     name: String,
-    variant: Variant,
+    recipe: Recipe,
+    /// Where that is what it is for.
+    variant: Option<Variant>,
     lock: Lock,
 }
 
@@ -148,8 +281,7 @@ impl Build<'_> {
 
     /// To build a variant of the profile's kernel.
     pub fn prepare_variant(ctx: &Ctx, variant: Variant) -> anyhow::Result<Build<'_>> {
-        let name = format!("{}{}", variant.prefix(), ctx.profile.name());
-        Build::make_ready(ctx, &name, variant)
+        Build::make_ready(ctx, &variant.name(ctx.profile), variant)
     }
 
     fn make_ready<'a>(ctx: &'a Ctx, name: &str, variant: Variant) -> anyhow::Result<Build<'a>> {
@@ -163,7 +295,25 @@ impl Build<'_> {
             Some(own) => format!("{name}-{}", tree::path_hash(own)),
             None => name.to_owned(),
         };
-        let objdir = ctx.cache.join("build").join(&name);
+        let recipe = Recipe::of_variant(ctx.profile, variant, tree::has_evpoll(&tree.dir));
+        let objdir = folder(ctx, &name);
+        let build = Build::of_recipe(ctx, tools, tree, (objdir, name), recipe, lock)?;
+        Ok(Build {
+            variant: Some(variant),
+            ..build
+        })
+    }
+
+    /// To build a tree that the caller has made, and keeps as it is with the lock. `place` is where
+    /// objects go, and what the logs are called.
+    pub fn of_recipe<'a>(
+        ctx: &'a Ctx,
+        tools: Toolchain,
+        tree: Tree,
+        (objdir, name): (PathBuf, String),
+        recipe: Recipe,
+        lock: Lock,
+    ) -> anyhow::Result<Build<'a>> {
         files::make_dir(&objdir)?;
         Ok(Build {
             ctx,
@@ -171,7 +321,8 @@ impl Build<'_> {
             tree,
             objdir,
             name,
-            variant,
+            recipe,
+            variant: None,
             lock,
         })
     }
@@ -180,16 +331,13 @@ impl Build<'_> {
     pub fn kernel(&self) -> anyhow::Result<Kernel> {
         let fragments = self.fragments()?;
         let wanted = self.id(&fragments);
-        let stamp = self.objdir.join("evpoll.stamp");
-        let title = format!(
-            "building the {}{} kernel",
-            self.variant.prefix(),
-            self.ctx.profile.name()
-        );
+        let stamp = self.objdir.join(STAMP);
+        let title = format!("building the {} kernel", self.recipe.title);
         if let Some(wanted) = &wanted {
             let built = files::read(&stamp)?.is_some_and(|have| have == wanted.as_bytes());
             if built && self.image().is_file() && self.vmlinux().is_file() {
                 say(&format!("xtask: {title}: reused, its inputs are unchanged"));
+                self.note_made_of()?;
                 return self.result();
             }
         }
@@ -204,7 +352,22 @@ impl Build<'_> {
         if let Some(wanted) = wanted {
             files::write(&stamp, wanted.as_bytes())?;
         }
+        self.note_made_of()?;
         self.result()
+    }
+
+    /// For [`standing`].
+    fn note_made_of(&self) -> anyhow::Result<()> {
+        let note = self.objdir.join(MADE_OF);
+        let (Some(variant), Some(_)) = (self.variant, &self.tree.inputs) else {
+            return files::remove(&note);
+        };
+        let (profile, version) = (self.ctx.profile, self.tree.version);
+        let now = made_of(self.ctx, profile, variant, &self.tools, version)?;
+        match files::read(&note)?.is_some_and(|then| then == now.as_bytes()) {
+            true => Ok(()),
+            false => files::write(&note, now.as_bytes()),
+        }
     }
 
     /// A make of this tree into this object folder.
@@ -222,18 +385,9 @@ impl Build<'_> {
                 .map(|(name, value)| format!("{name}={value}")),
         );
         cmd.args(REPRODUCIBLE);
-        cmd.args(self.extra());
+        cmd.args(&self.recipe.variables);
         self.surroundings(&mut cmd);
         cmd
-    }
-
-    /// Further variables of make, for this profile.
-    fn extra(&self) -> &'static [&'static str] {
-        match self.ctx.profile {
-            Profile::Race => &[KCSAN_FOR_RUST],
-            Profile::Coverage => &[AS_WRITTEN],
-            Profile::Release | Profile::Debug => &[],
-        }
     }
 
     /// Only what a build may see, and the lock for as long as it runs.
@@ -256,18 +410,28 @@ impl Build<'_> {
 
     /// The configuration fragments, by name and content, in the order in which they are merged.
     fn fragments(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let mut names = vec!["common", self.ctx.profile.name()];
-        if tree::has_evpoll(&self.tree.dir) {
-            names.push("evpoll");
-        }
-        names.extend(self.variant.other.map(Other::fragment));
         let mut fragments = Vec::new();
-        for name in names {
+        for name in &self.recipe.fragments {
             let name = format!("qemu/{name}.config");
             let text = files::read_text(&self.ctx.root.join(&name))?;
             fragments.push((name, text));
         }
+        fragments.extend(self.recipe.settings.clone());
         Ok(fragments)
+    }
+
+    /// The fragments as files.
+    fn fragment_files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let names = self.recipe.fragments.iter();
+        let mut paths: Vec<PathBuf> = names
+            .map(|name| self.ctx.root.join(format!("qemu/{name}.config")))
+            .collect();
+        if let Some((_, text)) = &self.recipe.settings {
+            let path = self.objdir.join("evpoll.settings");
+            files::write(&path, text.as_bytes())?;
+            paths.push(path);
+        }
+        Ok(paths)
     }
 
     /// The hash of all inputs, if they are known.
@@ -277,7 +441,7 @@ impl Build<'_> {
             .add(&self.tree.inputs.as_ref()?.all)
             .add(&self.tools.id)
             .add(format!("{REPRODUCIBLE:?}"));
-        for variable in self.extra() {
+        for variable in &self.recipe.variables {
             hash.add(variable);
         }
         for (_, text) in fragments {
@@ -298,6 +462,9 @@ impl Build<'_> {
         for (name, text) in &fragments {
             wanted.add(name).add(text);
         }
+        for variable in &self.recipe.variables {
+            wanted.add(variable);
+        }
         if let Some(inputs) = &self.tree.inputs {
             wanted.add(&inputs.kconfig);
         }
@@ -313,7 +480,7 @@ impl Build<'_> {
         run_logged(cmd, &self.log("tinyconfig"), &mut step).context("make tinyconfig")?;
         let mut cmd = Command::new(self.tree.dir.join("scripts/kconfig/merge_config.sh"));
         cmd.args(["-m", "-O"]).arg(&self.objdir).arg(&config);
-        cmd.args(fragments.iter().map(|(name, _)| self.ctx.root.join(name)));
+        cmd.args(self.fragment_files()?);
         cmd.current_dir(&self.objdir);
         self.surroundings(&mut cmd);
         run_logged(cmd, &self.log("merge"), &mut step).context("merging the fragments")?;
@@ -327,7 +494,7 @@ impl Build<'_> {
     }
 
     fn image(&self) -> PathBuf {
-        self.objdir.join("arch/x86/boot/bzImage")
+        self.objdir.join(IMAGE)
     }
 
     fn vmlinux(&self) -> PathBuf {

@@ -40,6 +40,11 @@ impl Lock {
         Ok(Lock(file))
     }
 
+    /// The same lock once more: it is free when both are dropped.
+    pub fn share(&self) -> anyhow::Result<Lock> {
+        Ok(Lock(self.0.try_clone()?))
+    }
+
     /// Runs a command that changes what the lock is for; see [`progress::output`].
     pub fn output(&self, cmd: &mut Command) -> anyhow::Result<String> {
         progress::captured(cmd.stdin(self.stdin()?))

@@ -6,6 +6,7 @@ use crate::error::Fatal;
 use crate::files;
 use crate::lock::Lock;
 use crate::progress::{output, run_logged, say, Step};
+use crate::qemu;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -48,6 +49,23 @@ pub const KBUILD: [&str; 15] = [
 /// What 32-bit and x32 programs are built with. They are not worth another package: gcc-multilib
 /// cannot be installed beside a cross compiler.
 pub const MULTILIB: [&str; 3] = ["gcc-multilib", "libc6-dev-i386", "libc6-dev-x32"];
+
+/// What booting a guest takes.
+pub const BOOT: [&str; 2] = [qemu::PACKAGE, "busybox-static"];
+
+/// What `lint` runs besides the compilers.
+pub const LINT: [&str; 7] = [
+    "git",
+    "perl",
+    "python3",
+    "sparse",
+    "mandoc",
+    "rust-web-clippy",
+    "rustfmt-web",
+];
+
+/// What the kernel's own tests are built with, for `peers`.
+pub const PEERS: [&str; 4] = ["gcc", "libc6-dev", "libcap-dev", "liburing-dev"];
 
 const LISTS: &str = "/var/lib/apt/lists";
 /// Lists of packages that are older than this are read again before they decide anything.
@@ -170,8 +188,29 @@ fn command_for(missing_now: &[&str]) -> String {
         .into_iter()
         .filter(|name| candidate(name).is_some());
     names.extend(later.filter(|name| !missing_now.contains(name)));
-    let names = names.join(" ");
-    format!("packages are missing; as root: apt-get install --no-install-recommends {names}")
+    format!("packages are missing; as root: {}", install_command(&names))
+}
+
+/// What installs these packages.
+pub fn install_command(names: &[&str]) -> String {
+    format!(
+        "apt-get install --no-install-recommends {}",
+        names.join(" ")
+    )
+}
+
+/// Which of these packages are not there; elsewhere than on Debian, which of the programs and files
+/// that they stand for.
+pub fn absent<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
+    match debian() {
+        true => missing(wanted),
+        false => absent_programs(wanted),
+    }
+}
+
+/// Whether a package that is not there could be installed.
+pub fn known(name: &str) -> bool {
+    candidate(name).is_some()
 }
 
 /// Whether the package is installed or can be.
@@ -199,14 +238,7 @@ pub fn root() -> bool {
 }
 
 fn ensure_programs(wanted: &[&str]) -> anyhow::Result<()> {
-    let missing: Vec<&str> = wanted
-        .iter()
-        .flat_map(|name| stands_for(name))
-        .filter(|what| match what.starts_with('/') {
-            true => !std::path::Path::new(what).exists(),
-            false => files::program(what).is_none(),
-        })
-        .collect();
+    let missing = absent_programs(wanted);
     if missing.is_empty() {
         return Ok(());
     }
@@ -215,6 +247,17 @@ fn ensure_programs(wanted: &[&str]) -> anyhow::Result<()> {
         missing.join(" ")
     );
     Err(Fatal::Setup(text).into())
+}
+
+fn absent_programs<'a>(wanted: &[&'a str]) -> Vec<&'a str> {
+    wanted
+        .iter()
+        .flat_map(|name| stands_for(name))
+        .filter(|what| match what.starts_with('/') {
+            true => !std::path::Path::new(what).exists(),
+            false => files::program(what).is_none(),
+        })
+        .collect()
 }
 
 fn stands_for(package: &str) -> Vec<&str> {
@@ -248,10 +291,17 @@ fn installed(answer: &str) -> Vec<String> {
         .collect()
 }
 
-/// The version that would be installed.
+/// The version that would be installed. Asking leaves nothing behind: otherwise apt-cache would
+/// write down what it has read.
 fn candidate(name: &str) -> Option<String> {
     let policy = output(
         Command::new("apt-cache")
+            .args([
+                "-o",
+                "Dir::Cache::pkgcache=",
+                "-o",
+                "Dir::Cache::srcpkgcache=",
+            ])
             .args(["policy", name])
             .env("LC_ALL", "C"),
     )

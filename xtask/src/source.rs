@@ -13,15 +13,52 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The series is made for 7.3; its stable versions come from this suite.
-const SERIES: (u32, u32) = (7, 3);
-const PACKAGE: &str = "linux-source-7.3";
+const SERIES: Line = Line { major: 7, minor: 3 };
 const SUITE: &str = "trixie-backports";
+
+/// A release with all of its stable versions: 7.3, 7.3.1, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    major: u32,
+    minor: u32,
+}
+
+impl Line {
+    /// What `7.3` stands for; nothing if it is not two numbers.
+    pub fn parse(text: &str) -> Option<Line> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Line {
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+        })
+    }
+
+    /// Debian's package of its source.
+    fn package(self) -> String {
+        format!("linux-source-{self}")
+    }
+}
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     pub major: u32,
     pub minor: u32,
     pub stable: u32,
+}
+
+impl Version {
+    fn line(self) -> Line {
+        Line {
+            major: self.major,
+            minor: self.minor,
+        }
+    }
 }
 
 impl std::fmt::Display for Version {
@@ -42,34 +79,71 @@ pub struct Pristine {
 
 /// The newest 7.3 in the cache; fetched if there is none.
 pub fn pristine(ctx: &Ctx) -> anyhow::Result<Pristine> {
+    of_line(ctx, SERIES)
+}
+
+/// The newest version of a release in the cache; fetched if there is none.
+pub fn of_line(ctx: &Ctx, line: Line) -> anyhow::Result<Pristine> {
     let lock = Lock::take(ctx, "kernel source")?;
-    let unpacked = newest(unpacked(ctx)?);
-    let archive = newest(archives(ctx)?);
-    match (unpacked, archive) {
-        (Some((version, dir)), Some((newer, _))) if version >= newer => {
-            Ok(Pristine { dir, version })
-        }
-        (Some((version, dir)), None) => Ok(Pristine { dir, version }),
-        (_, Some((_, archive))) => unpack(ctx, &archive, &lock),
-        (None, None) => unpack(ctx, &download(ctx, &lock)?, &lock),
+    match there_of(ctx, line)? {
+        Some((version, dir)) if dir.is_dir() => Ok(Pristine { dir, version }),
+        Some((_, archive)) => unpack(ctx, &archive, &lock),
+        None => unpack(ctx, &download(ctx, line, &lock)?, &lock),
     }
+}
+
+/// What [`pristine`] would take, if it is there.
+pub fn there(ctx: &Ctx) -> anyhow::Result<Option<(Version, PathBuf)>> {
+    there_of(ctx, SERIES)
+}
+
+/// The newest version of a release in the cache, unpacked if it is not older than what is to be
+/// unpacked.
+fn there_of(ctx: &Ctx, line: Line) -> anyhow::Result<Option<(Version, PathBuf)>> {
+    let (unpacked, archive) = (newest(unpacked(ctx, line)?), newest(archives(ctx, line)?));
+    Ok(match (unpacked, archive) {
+        (Some(unpacked), Some(archive)) if unpacked.0 < archive.0 => Some(archive),
+        (unpacked, archive) => unpacked.or(archive),
+    })
+}
+
+/// What else than fetching it there is.
+pub fn ways_out(ctx: &Ctx) -> String {
+    ways_out_of(ctx, SERIES)
+}
+
+fn ways_out_of(ctx: &Ctx, line: Line) -> String {
+    let tree = match line == SERIES {
+        true => "give --kernel DIR",
+        false => "give a tree instead of a version",
+    };
+    format!(
+        "{tree}, or put linux-{line}*.tar.xz or {}*.deb into {}",
+        line.package(),
+        ctx.cache.display()
+    )
 }
 
 /// The version of a kernel tree; an error in one line if it is not one, or an older one.
 pub fn check_tree(dir: &Path) -> anyhow::Result<Version> {
+    let version = version_of(dir)?;
+    if version.line() < SERIES {
+        let text = format!(
+            "{}: this is Linux {version}, the series needs {SERIES}",
+            dir.display()
+        );
+        return Err(Fatal::Setup(text).into());
+    }
+    Ok(version)
+}
+
+/// The version of any kernel tree; an error in one line if it is not one.
+pub fn version_of(dir: &Path) -> anyhow::Result<Version> {
     let not = || Fatal::Setup(format!("{}: not a kernel source tree", dir.display()));
     let makefile = std::fs::read_to_string(dir.join("Makefile")).map_err(|_| not())?;
     let version = version_in_makefile(&makefile).ok_or_else(not)?;
     if !dir.join("Kbuild").is_file() {
         return Err(not().into());
-    }
-    if (version.major, version.minor) < SERIES {
-        let (major, minor) = SERIES;
-        let text = format!(
-            "{}: this is Linux {version}, the series needs {major}.{minor}",
-            dir.display()
-        );
-        return Err(Fatal::Setup(text).into());
     }
     Ok(version)
 }
@@ -101,24 +175,26 @@ fn sources(ctx: &Ctx) -> PathBuf {
     ctx.cache.join("src")
 }
 
-fn unpacked(ctx: &Ctx) -> anyhow::Result<Vec<(Version, PathBuf)>> {
+fn unpacked(ctx: &Ctx, line: Line) -> anyhow::Result<Vec<(Version, PathBuf)>> {
     let dirs = files::entries(&sources(ctx))?
         .into_iter()
         .filter(|path| path.is_dir());
     Ok(dirs
         .filter(|path| !name_of(path).starts_with('.'))
-        .filter_map(|path| Some((check_tree(&path).ok()?, path)))
+        .filter_map(|path| Some((version_of(&path).ok()?, path)))
+        .filter(|(version, _)| version.line() == line)
         .collect())
 }
 
 /// What was downloaded, or put there by hand: linux-source-7.3*.deb, linux-7.3*.tar.*
-fn archives(ctx: &Ctx) -> anyhow::Result<Vec<(Version, PathBuf)>> {
+fn archives(ctx: &Ctx, line: Line) -> anyhow::Result<Vec<(Version, PathBuf)>> {
     let mut found = Vec::new();
     for folder in [ctx.cache.clone(), sources(ctx)] {
         let files = files::entries(&folder)?
             .into_iter()
             .filter(|path| path.is_file());
-        found.extend(files.filter_map(|path| Some((version_in_name(&name_of(&path))?, path))));
+        let named = files.filter_map(|path| Some((version_in_name(&name_of(&path))?, path)));
+        found.extend(named.filter(|(version, _)| version.line() == line));
     }
     Ok(found)
 }
@@ -130,7 +206,7 @@ fn name_of(path: &Path) -> String {
         .into_owned()
 }
 
-/// The version that an archive's name promises, if it is one of a 7.3 kernel.
+/// The version that an archive's name promises, if it is one of a kernel.
 fn version_in_name(name: &str) -> Option<Version> {
     let version = if let Some(rest) = name.strip_prefix("linux-source-") {
         let rest = rest.strip_suffix(".deb")?;
@@ -146,7 +222,7 @@ fn version_in_name(name: &str) -> Option<Version> {
     let mut numbers = digits.split('.').map(str::parse::<u32>);
     let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
     let stable = numbers.next().and_then(Result::ok).unwrap_or(0);
-    ((major, minor) == SERIES).then_some(Version {
+    Some(Version {
         major,
         minor,
         stable,
@@ -192,7 +268,7 @@ fn unpack(ctx: &Ctx, archive: &Path, lock: &Lock) -> anyhow::Result<Pristine> {
             .arg(&tree),
     )
     .with_context(|| format!("{} is damaged: remove it", archive.display()))?;
-    let version = check_tree(&tree)
+    let version = version_of(&tree)
         .with_context(|| format!("{} is not what its name says: remove it", archive.display()))?;
     let dir = sources(ctx).join(format!("linux-{version}"));
     files::remove(&dir)?;
@@ -205,11 +281,9 @@ fn unpack(ctx: &Ctx, archive: &Path, lock: &Lock) -> anyhow::Result<Pristine> {
 /// Downloads Debian's package of the source into the cache folder, reading the archive through an
 /// apt state in the cache, so that the machine's own is neither needed to list the suite nor
 /// changed.
-fn download(ctx: &Ctx, lock: &Lock) -> anyhow::Result<PathBuf> {
-    let ways_out = format!(
-        "give --kernel DIR, or put linux-7.3*.tar.xz or {PACKAGE}*.deb into {}",
-        ctx.cache.display()
-    );
+fn download(ctx: &Ctx, line: Line, lock: &Lock) -> anyhow::Result<PathBuf> {
+    let package = line.package();
+    let ways_out = ways_out_of(ctx, line);
     if !packages::debian() {
         let text = format!("cannot fetch the kernel source without Debian's apt: {ways_out}");
         return Err(Fatal::Setup(text).into());
@@ -223,30 +297,30 @@ fn download(ctx: &Ctx, lock: &Lock) -> anyhow::Result<PathBuf> {
     cmd.stdin(lock.stdin()?);
     run_logged(cmd, &ctx.log("source-update"), &mut step).with_context(|| ways_out.clone())?;
     let known = apt.names("linux-source-")?;
-    if !known.iter().any(|name| name == PACKAGE) {
+    if !known.contains(&package) {
         let known = if known.is_empty() {
             "none".into()
         } else {
             known.join(", ")
         };
-        let text = format!("{SUITE} has no {PACKAGE} any more (it has {known}): {ways_out}");
+        let text = format!("{SUITE} has no {package} (it has {known}): {ways_out}");
         return Err(Fatal::Setup(text).into());
     }
     step.done("");
 
-    let mut step = Step::start(format!("downloading {PACKAGE}"));
+    let mut step = Step::start(format!("downloading {package}"));
     let folder = sources(ctx).join(".tmp-download");
     files::make_dir(&folder)?;
     let mut cmd = apt.command("apt-get");
-    cmd.args(["-q", "download", PACKAGE]).current_dir(&folder);
+    cmd.args(["-q", "download", &package]).current_dir(&folder);
     cmd.stdin(lock.stdin()?);
     run_logged(cmd, &ctx.log("source-download"), &mut step).with_context(|| ways_out.clone())?;
     let mut found = files::entries(&folder)?.into_iter();
-    let package = found
+    let archive = found
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .context("apt-get download left no package")?;
-    let place = sources(ctx).join(name_of(&package));
-    files::place(&package, &place)?;
+    let place = sources(ctx).join(name_of(&archive));
+    files::place(&archive, &place)?;
     files::remove(&folder)?;
     step.done(name_of(&place));
     Ok(place)
@@ -351,9 +425,22 @@ mod tests {
         assert_eq!(v("linux-source-7.3.deb"), Some(version(7, 3, 0)));
         assert_eq!(v("linux-7.3.11.tar.xz"), Some(version(7, 3, 11)));
         assert_eq!(v("linux-7.3.tar.gz"), Some(version(7, 3, 0)));
-        assert_eq!(v("linux-7.30.tar.xz"), None);
-        assert_eq!(v("linux-7.2.9.tar.xz"), None);
+        assert_eq!(v("linux-7.30.tar.xz"), Some(version(7, 30, 0)));
+        assert_eq!(v("linux-7.2.9.tar.xz"), Some(version(7, 2, 9)));
         assert_eq!(v("notes.txt"), None);
+    }
+
+    #[test]
+    fn a_line_is_two_numbers() {
+        assert_eq!(Line::parse("7.3"), Some(SERIES));
+        assert_eq!(
+            Line::parse("7.2").map(Line::package).as_deref(),
+            Some("linux-source-7.2")
+        );
+        for other in ["7", "7.3.4", "../linux", "v7.3", ""] {
+            assert_eq!(Line::parse(other), None, "{other}");
+        }
+        assert_ne!(version(7, 30, 0).line(), SERIES);
     }
 
     #[test]

@@ -20,6 +20,7 @@ const OBJCOPY_PACKAGE: &str = "binutils";
 /// The oldest rustc that Linux 7.3 takes.
 const OLDEST_RUSTC: (u32, u32) = (1, 85);
 
+#[derive(Clone)]
 pub struct Toolchain {
     /// What goes on make's command line.
     pub make_vars: Vec<(String, String)>,
@@ -44,10 +45,14 @@ pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
     packages::ensure(ctx, &packages::KBUILD)?;
     let rust = rust(ctx)?;
     let suffix = clang(ctx, rust.llvm)?;
-    let libclang = libclang(&suffix);
-    let bindgen = bindgen(ctx, libclang.as_deref())?;
-
+    let bindgen = bindgen(ctx, libclang(&suffix).as_deref())?;
     packages::ensure(ctx, &[OBJCOPY_PACKAGE])?;
+    assemble(&rust, &suffix, &bindgen)
+}
+
+/// The tools together, which are all there.
+fn assemble(rust: &Rust, suffix: &str, bindgen: &Path) -> anyhow::Result<Toolchain> {
+    let libclang = libclang(suffix);
     let set = |name: &str, value: &Path| (name.to_owned(), value.display().to_string());
     let mut make_vars = vec![
         (
@@ -55,7 +60,7 @@ pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
             if suffix.is_empty() {
                 "1".to_owned()
             } else {
-                suffix.clone()
+                suffix.to_owned()
             },
         ),
         // LLVM's cannot convert what the x32 ABI needs, and the kernel does not offer that ABI then.
@@ -64,7 +69,7 @@ pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
         set("RUSTDOC", &rust.tool("rustdoc")),
         set("RUSTFMT", &rust.tool("rustfmt")),
         set("CLIPPY_DRIVER", &rust.tool("clippy-driver")),
-        set("BINDGEN", &bindgen),
+        set("BINDGEN", bindgen),
     ];
     if let Some(libclang) = &libclang {
         make_vars.push(set("LIBCLANG_PATH", libclang));
@@ -85,6 +90,89 @@ pub fn ensure(ctx: &Ctx) -> anyhow::Result<Toolchain> {
         rustfmt: rust.tool("rustfmt"),
         id: id.hex(),
     })
+}
+
+/// What of the tools is there. Nothing is installed or built.
+pub struct Survey {
+    /// The rustc that the kernel would be compiled with: its version, or what is wrong.
+    pub rustc: Found,
+    /// clang and LLVM, of that rustc's version.
+    pub clang: Found,
+    /// bindgen; where it is not there yet, it is built when it is needed.
+    pub bindgen: Option<PathBuf>,
+    /// If everything is there.
+    pub tools: Option<Toolchain>,
+}
+
+/// A tool: its version; or what is wrong, and the packages that would change it, if any would.
+pub type Found = Result<String, (String, Vec<String>)>;
+
+/// The packages that a kernel takes besides those of [`packages::KBUILD`] and the compilers.
+pub const BESIDES: [&str; 1] = [OBJCOPY_PACKAGE];
+
+pub fn survey(ctx: &Ctx) -> Survey {
+    let bindgen = Some(bindgen_program(ctx)).filter(|program| program.is_file());
+    let rust = match present_rust() {
+        Ok(rust) => rust,
+        Err(wrong) => {
+            let unknown = "its version is that of rustc, which is not there".to_owned();
+            return Survey {
+                rustc: Err(wrong),
+                clang: Err((unknown, vec![])),
+                bindgen,
+                tools: None,
+            };
+        }
+    };
+    let clang = present_clang(rust.llvm);
+    let tools = match (&clang, &bindgen) {
+        (Ok(suffix), Some(bindgen)) => assemble(&rust, suffix, bindgen).ok(),
+        _ => None,
+    };
+    let release = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    Survey {
+        rustc: Ok(format!("{}, LLVM {}", release(&rust.version), rust.llvm)),
+        clang: clang.map(|suffix| {
+            let program = format!("clang{suffix}");
+            let version = output(Command::new(&program).arg("--version"));
+            version.map_or(program, |version| release(&version))
+        }),
+        bindgen,
+        tools,
+    }
+}
+
+/// The rustc that [`rust`] would take, if it is there.
+fn present_rust() -> Result<Rust, (String, Vec<String>)> {
+    if packages::debian() {
+        let missing = packages::absent(&DEBIANS);
+        if missing.is_empty() {
+            let known =
+                |name: &str| Ok(packages::absent(&[name]).is_empty() || packages::known(name));
+            if let Ok(Some(rust)) = debians_rust(known) {
+                return Ok(rust);
+            }
+        } else if missing.iter().all(|name| packages::known(name)) {
+            let names = missing.iter().map(|name| (*name).to_owned()).collect();
+            return Err(("Debian's is not installed".into(), names));
+        }
+    }
+    other_rust().map_err(|error| (format!("{error:#}"), vec![]))
+}
+
+/// The suffix that [`clang`] would take, if its programs are there.
+fn present_clang(llvm: u32) -> Result<String, (String, Vec<String>)> {
+    if !packages::debian() {
+        return other_clang(llvm).map_err(|error| (format!("{error:#}"), vec![]));
+    }
+    let names = clang_packages(llvm);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let missing = packages::absent(&names);
+    if missing.is_empty() {
+        return Ok(suffix(llvm));
+    }
+    let text = format!("LLVM {llvm}, as rustc has it, is not all there");
+    Err((text, missing.into_iter().map(str::to_owned).collect()))
 }
 
 /// The compilers for programs that run in the guest.
@@ -134,18 +222,31 @@ impl Rust {
     }
 }
 
+/// Debian's rustc, and the source of its library.
+const DEBIANS: [&str; 2] = ["rustc-web", "rust-web-src"];
+
 /// Debian's rustc with the source of its library; else one of rustup that has it.
 fn rust(ctx: &Ctx) -> anyhow::Result<Rust> {
-    let debians = ["rustc-web", "rust-web-src"];
     // With lists of long ago it would be a compiler of long ago.
-    packages::refresh(ctx, &debians);
-    if packages::available(ctx, debians[0])? && packages::available(ctx, debians[1])? {
-        packages::ensure_matching(ctx, &debians)?;
-        let rust = Rust::at("/usr/bin/rustc".into())?;
-        if suits(&rust.version) && packages::available(ctx, &format!("clang-{}", rust.llvm))? {
+    packages::refresh(ctx, &DEBIANS);
+    if packages::available(ctx, DEBIANS[0])? && packages::available(ctx, DEBIANS[1])? {
+        packages::ensure_matching(ctx, &DEBIANS)?;
+        if let Some(rust) = debians_rust(|name| packages::available(ctx, name))? {
             return Ok(rust);
         }
     }
+    other_rust()
+}
+
+/// Debian's, which is installed, if it is new enough and its clang is `available`.
+fn debians_rust(available: impl Fn(&str) -> anyhow::Result<bool>) -> anyhow::Result<Option<Rust>> {
+    let rust = Rust::at("/usr/bin/rustc".into())?;
+    let fits = suits(&rust.version) && available(&format!("clang-{}", rust.llvm))?;
+    Ok(fits.then_some(rust))
+}
+
+/// The one in `PATH`.
+fn other_rust() -> anyhow::Result<Rust> {
     let mut cmd = Command::new("rustc");
     let sysroot = output(plain(&mut cmd).args(["--print", "sysroot"]))
         .context("no rustc: install a Rust toolchain")?;
@@ -165,15 +266,31 @@ fn rust(ctx: &Ctx) -> anyhow::Result<Rust> {
 
 /// The suffix of the programs of clang and LLVM: `-22`, or nothing where they have none.
 fn clang(ctx: &Ctx, llvm: u32) -> anyhow::Result<String> {
-    let suffix = format!("-{llvm}");
     if packages::debian() {
-        let names = ["clang", "lld", "llvm"].map(|name| format!("{name}{suffix}"));
-        let library = format!("libclang{suffix}-dev");
-        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-        names.push(&library);
+        let names = clang_packages(llvm);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         packages::ensure(ctx, &names)?;
-        return Ok(suffix);
+        return Ok(suffix(llvm));
     }
+    other_clang(llvm)
+}
+
+/// Debian's packages of clang and LLVM.
+fn clang_packages(llvm: u32) -> [String; 4] {
+    let suffix = suffix(llvm);
+    ["clang", "lld", "llvm", "libclang"].map(|name| match name {
+        "libclang" => format!("{name}{suffix}-dev"),
+        _ => format!("{name}{suffix}"),
+    })
+}
+
+fn suffix(llvm: u32) -> String {
+    format!("-{llvm}")
+}
+
+/// As [`clang`], where there are no packages.
+fn other_clang(llvm: u32) -> anyhow::Result<String> {
+    let suffix = suffix(llvm);
     if files::program(&format!("clang{suffix}")).is_some() {
         return Ok(suffix);
     }
@@ -198,8 +315,8 @@ fn libclang(suffix: &str) -> Option<PathBuf> {
 
 /// bindgen, built into the cache once.
 fn bindgen(ctx: &Ctx, libclang: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let root = ctx.cache.join("tools").join(format!("bindgen-{BINDGEN}"));
-    let program = root.join("bin/bindgen");
+    let root = bindgen_root(ctx);
+    let program = bindgen_program(ctx);
     if program.is_file() {
         return Ok(program);
     }
@@ -229,6 +346,14 @@ fn bindgen(ctx: &Ctx, libclang: Option<&Path>) -> anyhow::Result<PathBuf> {
     files::place(&staging, &root)?;
     step.done("");
     Ok(program)
+}
+
+fn bindgen_root(ctx: &Ctx) -> PathBuf {
+    ctx.cache.join("tools").join(format!("bindgen-{BINDGEN}"))
+}
+
+fn bindgen_program(ctx: &Ctx) -> PathBuf {
+    bindgen_root(ctx).join("bin/bindgen")
 }
 
 /// Removes what `cargo run` puts into the environment of this program, and the user's own flags:

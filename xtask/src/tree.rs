@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[derive(Clone)]
 pub struct Tree {
     pub dir: PathBuf,
     pub version: Version,
@@ -23,6 +24,7 @@ pub struct Tree {
 }
 
 /// Hashes of the files that the series makes.
+#[derive(Clone)]
 pub struct Inputs {
     pub all: String,
     /// Of those that say what can be configured.
@@ -95,6 +97,26 @@ pub fn plain(ctx: &Ctx) -> anyhow::Result<Tree> {
     })
 }
 
+/// The kernel with the first patches of the series, as they are in patches/. It is a tree of its own,
+/// and when the number of patches changes, only files that differ are written.
+pub fn partial(ctx: &Ctx, patches: &[Patch], building: &Lock) -> anyhow::Result<Tree> {
+    let pristine = source::pristine(ctx)?;
+    let copy = builds(ctx).join(format!("partial-{}", pristine.version));
+    if !copy.is_dir() {
+        populate(&pristine.dir, &copy, building)?;
+    }
+    let layers = Layers {
+        patches: patches.to_vec(),
+        ..Layers::default()
+    };
+    let inputs = Some(lay(ctx, &pristine.dir, &copy, &layers)?);
+    Ok(Tree {
+        dir: copy,
+        version: pristine.version,
+        inputs,
+    })
+}
+
 /// Whether a tree has the series; its Rust files alone do not make it.
 pub fn has_evpoll(tree: &Path) -> bool {
     tree.join("fs/evpoll/Makefile").is_file()
@@ -149,24 +171,45 @@ fn populate(from: &Path, copy: &Path, building: &Lock) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is put on a kernel, in this order.
+#[derive(Default)]
+struct Layers {
+    patches: Vec<Patch>,
+    /// Files of kernel-rust/.
+    rust: BTreeSet<PathBuf>,
+    mutation: Vec<Patch>,
+}
+
 /// Makes the files of the series in `copy` what the series makes of those in `base`.
 fn sync(ctx: &Ctx, base: &Path, copy: &Path) -> anyhow::Result<Inputs> {
-    let patches = series::patches(&ctx.root)?;
-    let rust = series::rust_sources(&ctx.root)?;
-    let mutation: Vec<Patch> = ctx
-        .mutation
-        .iter()
-        .map(|path| series::patch(path.clone()))
-        .collect::<anyhow::Result<_>>()?;
-    let now: BTreeSet<PathBuf> = series::touched(&patches)
+    let layers = Layers {
+        patches: series::patches(&ctx.root)?,
+        rust: series::rust_sources(&ctx.root)?,
+        mutation: ctx
+            .mutation
+            .iter()
+            .map(|path| series::patch(path.clone()))
+            .collect::<anyhow::Result<_>>()?,
+    };
+    lay(ctx, base, copy, &layers)
+}
+
+fn lay(ctx: &Ctx, base: &Path, copy: &Path, layers: &Layers) -> anyhow::Result<Inputs> {
+    let Layers {
+        patches,
+        rust,
+        mutation,
+    } = layers;
+    let now: BTreeSet<PathBuf> = series::touched(patches)
         .into_iter()
         .chain(rust.clone())
-        .chain(series::touched(&mutation))
+        .chain(series::touched(mutation))
         .collect();
     let before = read_state(copy)?;
     let all: BTreeSet<PathBuf> = now.union(&before).cloned().collect();
 
-    let scratch = files::staging(&builds(ctx).join("series"))?;
+    let name = copy.file_name().unwrap_or_default().to_string_lossy();
+    let scratch = files::staging(&builds(ctx).join(format!("series-{name}")))?;
     for file in &all {
         if base.join(file).is_file() {
             install(&base.join(file), &scratch.join(file))?;
@@ -182,14 +225,14 @@ fn sync(ctx: &Ctx, base: &Path, copy: &Path) -> anyhow::Result<Inputs> {
         }
         Ok(())
     };
-    put_on(&patches, &base.display().to_string())?;
-    for file in &rust {
+    put_on(patches, &base.display().to_string())?;
+    for file in rust {
         install(
             &series::rust_folder(&ctx.root).join(file),
             &scratch.join(file),
         )?;
     }
-    put_on(&mutation, "the series")?;
+    put_on(mutation, "the series")?;
 
     let (mut hash, mut kconfig) = (Hash::new(), Hash::new());
     write_state(copy, &all)?;

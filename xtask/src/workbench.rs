@@ -103,7 +103,8 @@ impl Workbench {
         output(git::isolated(&self.dir).args(args))
     }
 
-    fn lay(&self, from: &Path, file: &Path) -> anyhow::Result<()> {
+    /// Copies a file to where the kernel has `file`.
+    pub fn lay(&self, from: &Path, file: &Path) -> anyhow::Result<()> {
         let to = self.dir.join(file);
         files::make_dir(to.parent().context("a file without a folder")?)?;
         std::fs::copy(from, &to).with_context(|| format!("copying {}", from.display()))?;

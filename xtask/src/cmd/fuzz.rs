@@ -8,7 +8,7 @@ use crate::error::Fatal;
 use crate::guest::{End, Outcome};
 use crate::guest_program::{complaints, GuestProgram};
 use crate::rootfs::{self, Program};
-use crate::{files, kernel, packages, qemu};
+use crate::{files, kernel, packages};
 use anyhow::Context;
 use std::io::Write;
 use std::path::Path;
@@ -19,7 +19,7 @@ const REPLAY: &str = "program";
 
 pub fn main(ctx: &Ctx, args: cli::Fuzz) -> anyhow::Result<u8> {
     let replay = args.replay.as_deref().map(readable).transpose()?;
-    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    packages::ensure(ctx, &packages::BOOT)?;
     let programs = rootfs::build_programs(ctx)?;
     let kernel = kernel::build(ctx)?;
     let seed = args.seed.unwrap_or_else(random);

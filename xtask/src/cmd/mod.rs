@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod coverage;
+pub mod doctor;
 pub mod fuzz;
 pub mod lint;
 pub mod mutants;

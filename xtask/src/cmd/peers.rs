@@ -6,10 +6,10 @@
 use crate::cli;
 use crate::ctx::Ctx;
 use crate::error::Fatal;
-use crate::kernel::{self, Build, Other, Variant};
+use crate::kernel::{self, Build, Variant};
 use crate::peers::{self, Guest, Side, Tallies, Test};
 use crate::progress::say;
-use crate::{packages, qemu, rootfs};
+use crate::{packages, rootfs};
 
 /// How often a test that does not end in the same way everywhere is run again on each side.
 const AGAIN: u32 = 5;
@@ -20,13 +20,13 @@ pub fn main(ctx: &Ctx, args: cli::Peers) -> anyhow::Result<u8> {
     if let (Some(filter), true) = (filter, tests.is_empty()) {
         return Err(Fatal::Setup(format!("no test's name contains {filter:?}")).into());
     }
-    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    packages::ensure(ctx, &packages::BOOT)?;
     let runner = rootfs::build_programs(ctx)?.peers;
-    let variant = |series| Variant {
-        series,
-        other: args.wide.then_some(Other::Wide),
+    let (unpatched, patched) = match args.wide {
+        false => (Variant::UNPATCHED, Variant::STANDARD),
+        true => (Variant::UNPATCHED_WIDE, Variant::WIDE),
     };
-    let build = Build::prepare_variant(ctx, variant(false))?;
+    let build = Build::prepare_variant(ctx, unpatched)?;
     let plain = build.kernel()?;
     let programs = peers::build_programs(ctx, &build, &tests)?;
     // The lock that it holds is taken anew for the other kernel.
@@ -34,7 +34,7 @@ pub fn main(ctx: &Ctx, args: cli::Peers) -> anyhow::Result<u8> {
     let guest = Guest {
         ctx,
         plain,
-        patched: kernel::build_variant(ctx, variant(true))?,
+        patched: kernel::build_variant(ctx, patched)?,
         runner,
         programs,
     };

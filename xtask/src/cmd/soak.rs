@@ -8,14 +8,14 @@ use crate::error::Fatal;
 use crate::guest::{End, Outcome};
 use crate::guest_program::{complaints, GuestProgram};
 use crate::rootfs::Program;
-use crate::{kernel, packages, qemu, rootfs};
+use crate::{kernel, packages, rootfs};
 use std::io::Write;
 
 /// The program's name in the guest.
 const PROGRAM: &str = "evpoll-soak";
 
 pub fn main(ctx: &Ctx, args: cli::Soak) -> anyhow::Result<u8> {
-    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    packages::ensure(ctx, &packages::BOOT)?;
     let programs = rootfs::build_programs(ctx)?;
     let kernel = kernel::build(ctx)?;
     let soak = GuestProgram {

@@ -60,7 +60,8 @@ impl Outcome {
         match &self.end {
             End::Exited(status) => return Ok(*status),
             End::Signal(signal) => return Ok(128 + *signal as u8),
-            End::SwitchedOff => return Ok(0),
+            // The command has not ended: as if Ctrl-C had ended it.
+            End::SwitchedOff => return Ok(128 + libc::SIGINT as u8),
             End::Unread => return Ok(128 + libc::SIGPIPE as u8),
             _ => (),
         }
@@ -105,6 +106,7 @@ mod tests {
     fn the_commands_status_is_passed_on() {
         assert_eq!(outcome(End::Exited(7)).status(None).unwrap(), 7);
         assert_eq!(outcome(End::Signal(2)).status(None).unwrap(), 130);
+        assert_ne!(outcome(End::SwitchedOff).status(None).unwrap(), 0);
     }
 
     #[test]

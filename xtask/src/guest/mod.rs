@@ -13,7 +13,7 @@ mod wires;
 
 pub use end::{End, Outcome};
 pub use session::{Limits, Sink};
-pub use task::{quote, Root, Size, Task, COVERED};
+pub use task::{quote, How, Place, Root, Size, Task, COVERED};
 pub use terminal::{in_background, size as terminal_size};
 pub use through::Through;
 pub use wires::{Input, Reins};
@@ -110,6 +110,7 @@ impl Boot<'_> {
             initramfs: archive.to_owned(),
             parameters: self.parameters.iter().cloned().chain(own).collect(),
             share_root: matches!(self.task.root, Root::Host { .. }),
+            shares: self.task.shares(),
             trace: trace.cloned(),
             wiring,
         }

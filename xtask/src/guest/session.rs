@@ -5,7 +5,7 @@
 use super::end::{End, Outcome};
 use super::process::Qemu;
 use super::signals::Taken;
-use super::terminal::{self, Raw};
+use super::terminal::{self, Terminal};
 use super::watch::Watch;
 use super::wires::{Ends, Event, Input, Kind, Reins, Stream, Wires};
 use super::Boot;
@@ -87,15 +87,20 @@ pub fn run(
         sink.steer(reins);
     }
     drop(sender);
-    let _raw = match boot.input {
-        Input::Keys => Some(Raw::enter().context("Failed to set up the terminal")?),
+    let terminal = match boot.input {
+        Input::Keys => Some(Terminal::take().context("Failed to set up the terminal")?),
         _ => None,
     };
 
     let mut session = Session::new(qemu, reply, open, log, boot.limits, sink);
     session.verbose = ctx.verbose && boot.input != Input::Keys;
     session.silent_means_broken = acceleration == Acceleration::Kvm;
+    let mut raw = false;
     let end = loop {
+        if let Some(terminal) = terminal.as_ref().filter(|_| session.ready && !raw) {
+            terminal.raw().context("Failed to set up the terminal")?;
+            raw = true;
+        }
         let event = match events.recv_timeout(TICK) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
@@ -112,6 +117,10 @@ pub fn run(
             break end;
         }
     };
+    drop(terminal);
+    if raw && !matches!(end, End::Exited(_)) {
+        terminal::tidy();
+    }
     if end == End::Vanished && session.heard == 0 {
         return Err(refused(&said));
     }

@@ -8,13 +8,37 @@ use std::path::PathBuf;
 pub enum Root {
     /// The boot archive itself.
     Guest,
-    /// The host's, read-only.
-    Host {
-        /// Folders copied in, writable, at the same path.
-        overlays: Vec<PathBuf>,
-        /// Folders that stay visible although they lie in one that is covered ([`COVERED`]).
-        keeps: Vec<PathBuf>,
-    },
+    /// The host's, read-only, with these of its folders in a way of their own: an outer one comes
+    /// before one inside of it.
+    Host { places: Vec<Place> },
+}
+
+/// A folder of the host that is there in the guest otherwise than as a part of the read-only root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub how: How,
+    pub folder: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Read-only as well, but visible although it lies in one that is covered ([`COVERED`]).
+    Keep,
+    /// A copy in memory, which ends with the guest.
+    Overlay,
+    /// The folder itself, writable.
+    Share,
+}
+
+impl How {
+    /// As `qemu/init` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            How::Keep => "keep",
+            How::Overlay => "overlay",
+            How::Share => "share",
+        }
+    }
 }
 
 /// Folders of the host that are fresh and empty in the guest.
@@ -62,6 +86,23 @@ impl Task {
         }
     }
 
+    /// The folders of the host that are there in a way of their own.
+    pub fn places(&self) -> &[Place] {
+        match &self.root {
+            Root::Guest => &[],
+            Root::Host { places } => places,
+        }
+    }
+
+    /// The folders that the machine has to offer, each by the name that `qemu/init` asks for.
+    pub fn shares(&self) -> Vec<(String, PathBuf)> {
+        let places = self.places().iter().enumerate();
+        places
+            .filter(|(_, place)| place.how == How::Share)
+            .map(|(index, place)| (format!("share{index}"), place.folder.clone()))
+            .collect()
+    }
+
     /// `/evpoll/settings`. Without `ports`, everything is on the console.
     pub fn settings(&self, ports: bool) -> String {
         let word = |flag| if flag { "yes" } else { "no" };
@@ -69,18 +110,18 @@ impl Task {
             rows: 24,
             columns: 80,
         });
-        let (root, overlays, keeps) = match &self.root {
-            Root::Guest => ("guest", 0, 0),
-            Root::Host { overlays, keeps } => ("host", overlays.len(), keeps.len()),
+        let root = match &self.root {
+            Root::Guest => "guest",
+            Root::Host { .. } => "host",
         };
         format!(
-            "ports={}\nroot={root}\noverlays={overlays}\nkeeps={keeps}\ntty={}\nrows={}\ncolumns={}\n\
-             alive={}\nleaks={}\n",
+            "ports={}\nroot={root}\nplaces={}\ntty={}\nrows={}\ncolumns={}\nalive={}\nleaks={}\n",
             match (ports, self.hold) {
                 (false, _) => "no",
                 (true, false) => "virtio",
                 (true, true) => "serial",
             },
+            self.places().len(),
             word(self.terminal.is_some()),
             size.rows,
             size.columns,
@@ -118,11 +159,17 @@ pub fn quote(word: &str) -> String {
 mod tests {
     use super::*;
 
+    fn place(how: How, folder: &str) -> Place {
+        Place {
+            how,
+            folder: folder.into(),
+        }
+    }
+
     fn task() -> Task {
         Task {
             root: Root::Host {
-                overlays: vec!["/srv/a b".into()],
-                keeps: vec![],
+                places: vec![place(How::Overlay, "/srv/a b"), place(How::Share, "/srv/c")],
             },
             command: vec![
                 "/bin/echo".into(),
@@ -156,8 +203,20 @@ mod tests {
             let (name, _) = line.split_once('=').unwrap();
             assert!(init.contains(&format!("${name}")), "init ignores {name}");
         }
-        assert!(settings.contains("overlays=1\nkeeps=0\n"));
+        assert!(settings.contains("\nplaces=2\n"));
         assert!(settings.contains("leaks=yes\n"));
+    }
+
+    #[test]
+    fn init_knows_each_way_and_the_names_of_shares() {
+        let init = include_str!("../../../qemu/init");
+        // Whatever has no case of its own is kept as it is.
+        for how in [How::Overlay, How::Share] {
+            let case = format!("\t{})", how.name());
+            assert!(init.contains(&case), "init has no {}", how.name());
+        }
+        assert!(init.contains("\"share$1\""));
+        assert_eq!(task().shares(), [("share1".into(), "/srv/c".into())]);
     }
 
     #[test]

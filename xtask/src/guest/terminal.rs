@@ -2,16 +2,18 @@
 //! The terminal that xtask was started on.
 
 use super::task::Size;
+use std::io::Write;
 use std::mem::MaybeUninit;
 
-/// The terminal in raw mode, so that every key reaches the guest. Dropping it puts the terminal
-/// back as it was.
-pub struct Raw {
+/// The terminal while a guest has it. Dropping this puts it back as it was.
+pub struct Terminal {
     before: libc::termios,
 }
 
-impl Raw {
-    pub fn enter() -> std::io::Result<Raw> {
+impl Terminal {
+    /// Takes it for a guest that is booting: what is typed is for the guest and not shown yet, and
+    /// Ctrl-C still means xtask.
+    pub fn take() -> std::io::Result<Terminal> {
         let mut before = MaybeUninit::uninit();
         // SAFETY: tcgetattr fills in the structure that it is given, or fails.
         let before = unsafe {
@@ -20,20 +22,46 @@ impl Raw {
             }
             before.assume_init()
         };
-        let mut raw = before;
-        // SAFETY: both calls only touch the structure, which is initialised.
-        unsafe {
-            libc::cfmakeraw(&mut raw);
-            libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &raw);
-        }
-        Ok(Raw { before })
+        let mut typed_ahead = before;
+        typed_ahead.c_lflag &= !(libc::ECHO | libc::ICANON);
+        // Stopped, xtask would leave the terminal like this.
+        typed_ahead.c_cc[libc::VSUSP] = libc::_POSIX_VDISABLE;
+        set(&typed_ahead)?;
+        Ok(Terminal { before })
+    }
+
+    /// The guest is up: every key reaches it, and everything that it prints is left as it is.
+    pub fn raw(&self) -> std::io::Result<()> {
+        let mut raw = self.before;
+        // SAFETY: the call only touches the structure, which is initialised.
+        unsafe { libc::cfmakeraw(&mut raw) };
+        set(&raw)
     }
 }
 
-impl Drop for Raw {
+/// Undoes what a program in the guest may have done to the screen and could not undo: another
+/// screen, keys and mouse in a way of their own, a hidden cursor, colours. What follows is at the
+/// bottom, wherever the cursor was.
+pub fn tidy() {
+    const ALL: &[u8] = b"\x1b[?1047l\x1b[?1l\x1b>\x1b[?1000l\x1b[?1002l\x1b[?1006l\x1b[?2004l\
+                         \x1b[?25h\x1b[m\x1b[999;1H\r\n";
+    let mut stdout = std::io::stdout().lock();
+    // A terminal that is gone has no screen to tidy.
+    let _ = stdout.write_all(ALL).and_then(|()| stdout.flush());
+}
+
+fn set(modes: &libc::termios) -> std::io::Result<()> {
+    // SAFETY: the structure is initialised, and only read.
+    match unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, modes) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+impl Drop for Terminal {
     fn drop(&mut self) {
-        // SAFETY: the structure was filled in by tcgetattr.
-        unsafe { libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &self.before) };
+        // It may be gone: then there is nothing to put back.
+        let _ = set(&self.before);
     }
 }
 

@@ -2,12 +2,13 @@
 //! Passes the guest's output on.
 
 use super::Sink;
-use crate::progress::Step;
+use crate::progress::{say, Step};
 use std::io::Write;
 
 /// The guest's output is xtask's own. Until there is some, a step says that it is booting.
 pub struct Through {
     booting: Option<Step>,
+    greeting: Option<String>,
 }
 
 impl Through {
@@ -15,7 +16,13 @@ impl Through {
     pub fn new(title: String) -> Through {
         Through {
             booting: Some(Step::start(title)),
+            greeting: None,
         }
+    }
+
+    /// A line to say when the guest is up.
+    pub fn when_ready(&mut self, line: &str) {
+        self.greeting = Some(line.to_owned());
     }
 }
 
@@ -33,6 +40,9 @@ impl Sink for Through {
     fn ready(&mut self) {
         if let Some(step) = self.booting.take() {
             step.done("");
+        }
+        if let Some(line) = self.greeting.take() {
+            say(&format!("xtask: {line}"));
         }
     }
 }

@@ -9,6 +9,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
 /// What happens outside of the event loop.
 #[derive(Debug)]
@@ -262,12 +263,12 @@ fn copy_keys(mut socket: UnixStream, events: &SyncSender<Event>) {
     let mut buffer = [0; 1024];
     let mut stdin = std::io::stdin().lock();
     while let Ok(count) = stdin.read(&mut buffer) {
-        let (pass, escape) = keys.take(&buffer[..count]);
-        if escape || count == 0 {
+        let typed = &buffer[..count];
+        if count == 0 || keys.escape(typed, Instant::now()) {
             let _ = events.send(Event::Escape);
             return;
         }
-        if socket.write_all(&pass).is_err() {
+        if socket.write_all(typed).is_err() {
             return;
         }
     }
@@ -278,33 +279,37 @@ fn park(mut socket: UnixStream) {
     let _ = std::io::copy(&mut socket, &mut std::io::sink());
 }
 
-/// Ctrl-A then x switches the machine off, as in QEMU; Ctrl-A twice is one Ctrl-A.
+/// Ctrl-] three times within a second switches the machine off. Every key is passed on.
 #[derive(Default)]
 struct Keys {
-    prefix: bool,
+    /// How often in a row, and since when.
+    escapes: u32,
+    since: Option<Instant>,
 }
 
 impl Keys {
-    const PREFIX: u8 = 1;
+    const ESCAPE: u8 = 0x1d;
+    const TIMES: u32 = 3;
+    const WITHIN: Duration = Duration::from_secs(1);
 
-    fn take(&mut self, typed: &[u8]) -> (Vec<u8>, bool) {
-        let mut pass = Vec::new();
+    /// Whether these keys, typed at this time, complete the escape.
+    fn escape(&mut self, typed: &[u8], now: Instant) -> bool {
         for key in typed {
-            match (self.prefix, *key) {
-                (false, Keys::PREFIX) => self.prefix = true,
-                (false, key) => pass.push(key),
-                (true, b'x') => return (pass, true),
-                (true, Keys::PREFIX) => {
-                    pass.push(Keys::PREFIX);
-                    self.prefix = false;
-                }
-                (true, key) => {
-                    pass.extend([Keys::PREFIX, key]);
-                    self.prefix = false;
-                }
+            if *key != Keys::ESCAPE {
+                self.escapes = 0;
+                continue;
+            }
+            let late = |since| now.duration_since(since) > Keys::WITHIN;
+            if self.escapes == 0 || self.since.is_none_or(late) {
+                self.escapes = 0;
+                self.since = Some(now);
+            }
+            self.escapes += 1;
+            if self.escapes == Keys::TIMES {
+                return true;
             }
         }
-        (pass, false)
+        false
     }
 }
 
@@ -313,19 +318,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_escape_is_two_keys_even_in_two_reads() {
+    fn the_escape_is_one_key_three_times_even_in_two_reads() {
+        let now = Instant::now();
         let mut keys = Keys::default();
-        assert_eq!(keys.take(b"ls\r\x01"), (b"ls\r".to_vec(), false));
-        assert_eq!(keys.take(b"x"), (vec![], true));
+        assert!(!keys.escape(b"ls\r\x1d\x1d", now));
+        assert!(keys.escape(b"\x1d", now + Duration::from_millis(900)));
     }
 
     #[test]
-    fn everything_else_passes() {
+    fn nothing_else_is_the_escape() {
+        let now = Instant::now();
         let mut keys = Keys::default();
-        assert_eq!(
-            keys.take(b"\x01\x01x\x01ax"),
-            (b"\x01x\x01ax".to_vec(), false)
-        );
+        assert!(!keys.escape(b"\x1d\x1da\x1d\x01x", now));
+        // Too slow: the last of them may be the first of three.
+        for second in 1..10 {
+            assert!(!keys.escape(b"\x1d", now + Duration::from_secs(2 * second)));
+        }
     }
 
     #[test]

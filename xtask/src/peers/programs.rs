@@ -16,8 +16,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// The libraries that some of them are linked with.
-const PACKAGES: [&str; 4] = ["gcc", "libc6-dev", "libcap-dev", "liburing-dev"];
 /// As the kernel's own makefiles have it, but static, and without warnings: it is not our code.
 const FLAGS: [&str; 9] = [
     "-static",
@@ -34,7 +32,7 @@ const FLAGS: [&str; 9] = [
 /// The programs of these tests, for the guest's `/evpoll/peers`. Those that were built from the
 /// same source in the same way are reused. `plain` is the build whose tree they are taken from.
 pub fn build(ctx: &Ctx, plain: &Build, tests: &[Test]) -> anyhow::Result<Vec<rootfs::Program>> {
-    packages::ensure(ctx, &PACKAGES)?;
+    packages::ensure(ctx, &packages::PEERS)?;
     let names: BTreeSet<&str> = tests
         .iter()
         .flat_map(|test| test.programs.iter().copied())

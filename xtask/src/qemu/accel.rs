@@ -5,6 +5,7 @@
 use super::Acceleration;
 use crate::ctx::Accel;
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 
 /// What to try, in this order: the next one only if the one before gives no sign of life.
 pub fn candidates(asked: Accel) -> Vec<Acceleration> {
@@ -18,12 +19,32 @@ pub fn candidates(asked: Accel) -> Vec<Acceleration> {
 
 /// Whether KVM is worth a try.
 pub fn kvm_works() -> bool {
-    let opens = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_ok();
-    opens && std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| has_extension(&text))
+    kvm().is_ok()
+}
+
+/// What keeps KVM from being worth a try, and what would change it.
+pub fn kvm() -> Result<(), String> {
+    const DEVICE: &str = "/dev/kvm";
+    match OpenOptions::new().read(true).write(true).open(DEVICE) {
+        Ok(_) => (),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(format!(
+                "there is no {DEVICE}: a virtual machine needs nested virtualisation"
+            ));
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Err(format!(
+                "{DEVICE} is not for this user: join the group that owns it"
+            ));
+        }
+        Err(error) => return Err(format!("{DEVICE}: {error}")),
+    }
+    match std::fs::read_to_string("/proc/cpuinfo") {
+        Ok(text) if has_extension(&text) => Ok(()),
+        _ => Err(format!(
+            "{DEVICE} is there, but the processor has neither vmx nor svm"
+        )),
+    }
 }
 
 /// Whether the processor's flags name a virtualisation extension.

@@ -85,6 +85,8 @@ pub struct Machine {
     pub parameters: Vec<String>,
     /// The host's root file system, read-only.
     pub share_root: bool,
+    /// Folders of the host that the guest may write to, and the names that it knows them by.
+    pub shares: Vec<(String, PathBuf)>,
     pub trace: Option<Trace>,
     pub wiring: Wiring,
 }
@@ -111,6 +113,13 @@ impl Machine {
         args.pair("-append", self.command_line());
         if self.share_root {
             let share = "local,path=/,mount_tag=host,security_model=none,readonly=on";
+            args.pair("-virtfs", format!("{share},multidevs=remap"));
+        }
+        for (tag, folder) in &self.shares {
+            // As on the host: links are links, and what is made belongs to who runs QEMU unless
+            // that is root, who may give it to others.
+            let path = folder.to_string_lossy().replace(',', ",,");
+            let share = format!("local,path={path},mount_tag={tag},security_model=none");
             args.pair("-virtfs", format!("{share},multidevs=remap"));
         }
         self.trace(&mut args);
@@ -233,6 +242,7 @@ mod tests {
             initramfs: "/k/initramfs".into(),
             parameters: vec!["oops=panic".into()],
             share_root: false,
+            shares: vec![],
             trace: None,
             wiring,
         }
@@ -275,6 +285,19 @@ mod tests {
         assert!(!machine.arguments().contains(&"-virtfs".into()));
         machine.share_root = true;
         assert!(value(&machine.arguments(), "-virtfs").contains("readonly=on"));
+    }
+
+    #[test]
+    fn only_what_is_shared_is_writable() {
+        let mut machine = machine(Acceleration::Tcg, Wiring::Console);
+        machine.share_root = true;
+        machine.shares = vec![("share0".into(), "/srv/a,b".into())];
+        let args = machine.arguments();
+        let offered: Vec<&String> = args.iter().filter(|arg| arg.contains("path=")).collect();
+        assert_eq!(offered.len(), 2);
+        assert!(offered[0].contains("path=/,") && offered[0].contains("readonly=on"));
+        assert!(offered[1].contains("path=/srv/a,,b,mount_tag=share0,"));
+        assert!(!offered[1].contains("readonly"));
     }
 
     #[test]

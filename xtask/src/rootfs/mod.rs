@@ -12,10 +12,10 @@ pub use programs::{
 use crate::ctx::Ctx;
 use crate::error::Fatal;
 use crate::files;
-use crate::guest::{Root, Task};
+use crate::guest::{Place, Task};
 use anyhow::Context;
 use cpio::Archive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Writes the archive for this task to `target`. `programs` go into the guest's `/evpoll`; `ports`
@@ -37,15 +37,12 @@ pub fn initramfs(
     archive.file("init", true, read(&init)?);
     archive.file("evpoll/settings", false, task.settings(ports));
     archive.file("evpoll/command", false, task.script());
-    if let Root::Host { overlays, keeps } = &task.root {
-        for (name, folders) in [("overlay", overlays), ("keep", keeps)] {
-            for (index, folder) in folders.iter().enumerate() {
-                let path = folder.to_str().with_context(|| {
-                    format!("{}: a folder's name has to be UTF-8", folder.display())
-                })?;
-                archive.file(&format!("evpoll/{name}.{index}"), false, path);
-            }
-        }
+    for (index, Place { how, folder }) in task.places().iter().enumerate() {
+        let path = folder
+            .to_str()
+            .with_context(|| format!("{}: a folder's name has to be UTF-8", folder.display()))?;
+        let text = format!("{} {path}", how.name());
+        archive.file(&format!("evpoll/place.{index}"), false, text);
     }
     for program in programs {
         let path = format!("evpoll/{}", program.name);
@@ -58,17 +55,8 @@ pub fn initramfs(
 /// BusyBox under all of its names: which of them a shell finds without a link differs from build
 /// to build.
 fn add_busybox(archive: &mut Archive) -> anyhow::Result<()> {
-    let path = files::program("busybox")
-        .ok_or_else(|| Fatal::Setup("no busybox in PATH: install a static one".into()))?;
-    let content = read(&path)?;
-    if has_interpreter(&content) {
-        let text = format!(
-            "{} is not static: install the package busybox-static",
-            path.display()
-        );
-        return Err(Fatal::Setup(text).into());
-    }
-    archive.file("bin/busybox", true, content);
+    let path = busybox()?;
+    archive.file("bin/busybox", true, read(&path)?);
     let list = Command::new(&path)
         .arg("--list")
         .output()
@@ -80,6 +68,20 @@ fn add_busybox(archive: &mut Archive) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The host's BusyBox, which has to be a static one.
+pub fn busybox() -> anyhow::Result<PathBuf> {
+    let path = files::program("busybox")
+        .ok_or_else(|| Fatal::Setup("no busybox in PATH: install a static one".into()))?;
+    if has_interpreter(&read(&path)?) {
+        let text = format!(
+            "{} is not static: install the package busybox-static",
+            path.display()
+        );
+        return Err(Fatal::Setup(text).into());
+    }
+    Ok(path)
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -28,7 +28,7 @@ const PROFILED: [&str; 3] = ["evpoll", "epoll-edge", BARE];
 const PROCESSORS: [u16; 2] = [2, 4];
 
 pub fn main(ctx: &Ctx, args: cli::Bench) -> anyhow::Result<u8> {
-    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    packages::ensure(ctx, &packages::BOOT)?;
     let program = rootfs::build_programs(ctx)?.bench;
     let plan = Plan::new(&known(&program)?, &args.names)?;
     let kernels = Kernels::build(ctx, &plan)?;

@@ -25,7 +25,7 @@ use crate::cli;
 use crate::ctx::{Ctx, Profile};
 use crate::kernel::Build;
 use crate::progress::Step;
-use crate::{files, packages, qemu, rootfs};
+use crate::{files, packages, rootfs};
 use accepted::Accepted;
 use code::Code;
 use report::Report;
@@ -35,7 +35,7 @@ use trace::Reached;
 const LEAST: usize = 90;
 
 pub fn main(ctx: &Ctx, args: cli::Coverage) -> anyhow::Result<u8> {
-    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    packages::ensure(ctx, &packages::BOOT)?;
     let ctx = Ctx {
         profile: Profile::Coverage,
         ..ctx.clone()

@@ -2,6 +2,7 @@
 //! `cargo xtask lint`: a line for each finding, and a table of what was looked at.
 
 mod audit;
+mod documentation;
 mod host;
 mod objects;
 mod patches;
@@ -12,6 +13,7 @@ use crate::kernel::Build;
 use crate::packages;
 use crate::progress::{seconds, Step};
 use crate::series;
+use crate::source;
 use crate::workbench::Workbench;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -26,17 +28,7 @@ struct Outcome {
 type Added = Vec<(PathBuf, Vec<usize>)>;
 
 pub fn main(ctx: &Ctx, _args: cli::Lint) -> anyhow::Result<u8> {
-    packages::ensure(
-        ctx,
-        &[
-            "git",
-            "perl",
-            "sparse",
-            "mandoc",
-            "rust-web-clippy",
-            "rustfmt-web",
-        ],
-    )?;
+    packages::ensure(ctx, &packages::LINT)?;
     let patches = series::patches(&ctx.root)?;
     let added = added_lines(ctx, &patches)?;
     let build = Build::prepare_named(ctx, &format!("{}-lint", ctx.profile.name()))?;
@@ -49,9 +41,16 @@ pub fn main(ctx: &Ctx, _args: cli::Lint) -> anyhow::Result<u8> {
     table.run("rustfmt", |_| patches::rustfmt(&build, &patches))?;
     table.run("checkpatch", |_| patches::checkpatch(&build, &patches))?;
     if patches.iter().any(|patch| !patch.touches.is_empty()) {
+        let pristine = source::pristine(ctx)?;
+        table.run("kernel-doc", |_| {
+            documentation::kernel_doc(&build, &pristine, &added)
+        })?;
         build.configure()?;
         table.run("kernel clippy", |step| {
             objects::clippy(&build, &added, step)
+        })?;
+        table.run("rustdoc", |step| {
+            documentation::rustdoc(&build, &added, step)
         })?;
         table.run("sparse", |step| objects::sparse(&build, &added, step))?;
         drop(build);

@@ -108,7 +108,7 @@ pub fn sparse(build: &Build, added: &Added, step: &mut Step) -> anyhow::Result<O
     })
 }
 
-fn with_extension(added: &Added, wanted: &str) -> Vec<PathBuf> {
+pub fn with_extension(added: &Added, wanted: &str) -> Vec<PathBuf> {
     let files = added.iter().map(|(file, _)| file);
     files
         .filter(|file| file.extension().is_some_and(|have| have == wanted))
@@ -117,7 +117,7 @@ fn with_extension(added: &Added, wanted: &str) -> Vec<PathBuf> {
 }
 
 /// The folders, other than the kernel crate's, that have Rust files of the series and a Makefile.
-fn crates(rust: &[PathBuf], tree: &Path) -> Vec<PathBuf> {
+pub fn crates(rust: &[PathBuf], tree: &Path) -> Vec<PathBuf> {
     let folders = rust.iter().filter_map(|file| file.parent());
     let mut folders: Vec<PathBuf> = folders
         .filter(|folder| !folder.starts_with("rust") && tree.join(folder).join("Makefile").exists())
@@ -142,7 +142,7 @@ fn remove_objects(folder: &Path) -> anyhow::Result<()> {
 
 /// Messages of compilers, with the places that they are about.
 #[derive(Default)]
-struct Messages {
+pub struct Messages {
     found: Vec<(String, usize, String)>,
     /// rustc says first what, then where.
     pending: Option<String>,
@@ -150,7 +150,7 @@ struct Messages {
 
 impl Messages {
     /// A line of rustc or clippy.
-    fn rust(&mut self, line: &str) {
+    pub fn rust(&mut self, line: &str) {
         let line = line.trim();
         if line.starts_with("warning") || line.starts_with("error") {
             self.pending = Some(line.to_owned());
@@ -178,7 +178,7 @@ impl Messages {
     }
 
     /// Those about a line that the series adds, each once.
-    fn about(&self, added: &Added, tree: &Path) -> Vec<String> {
+    pub fn about(&self, added: &Added, tree: &Path) -> Vec<String> {
         let mut told = Vec::new();
         for (place, number, text) in &self.found {
             let place = Path::new(place);

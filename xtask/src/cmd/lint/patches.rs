@@ -64,7 +64,8 @@ pub fn checkpatch(build: &Build, patches: &[Patch]) -> anyhow::Result<Outcome> {
         let mut cmd = Command::new("perl");
         cmd.arg(tree.join("scripts/checkpatch.pl"))
             .arg(format!("--root={}", tree.display()));
-        cmd.args(["--terse", "--show-types", "--no-summary", "--color=never"]);
+        cmd.args(["--strict", "--terse", "--showfile", "--show-types"]);
+        cmd.args(["--no-summary", "--color=never"]);
         if maintained {
             // It asks of each patch by itself whether MAINTAINERS knows the new files.
             cmd.args(["--ignore", "FILE_PATH_CHANGES"]);
@@ -72,14 +73,13 @@ pub fn checkpatch(build: &Build, patches: &[Patch]) -> anyhow::Result<Outcome> {
         cmd.arg(&patch.path).current_dir(tree).stdin(Stdio::null());
         let out = cmd.output().context("cannot run perl")?;
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
-        let folder = format!("{}/", patch.path.parent().unwrap_or(tree).display());
-        let before = findings.len();
+        let told = told(&said);
         findings.extend(
-            said.lines()
-                .filter(|line| line.contains("ERROR:") || line.contains("WARNING:"))
-                .map(|line| line.replace(&folder, "patches/")),
+            told.iter()
+                .filter(|line| !accepted(line))
+                .map(|line| format!("{}: {line}", patch.name())),
         );
-        if findings.len() == before && !out.status.success() {
+        if told.is_empty() && !out.status.success() {
             let last = String::from_utf8_lossy(&out.stderr).into_owned();
             anyhow::bail!(
                 "checkpatch itself failed: {}",
@@ -93,9 +93,37 @@ pub fn checkpatch(build: &Build, patches: &[Patch]) -> anyhow::Result<Outcome> {
     })
 }
 
+/// The findings among what checkpatch says.
+fn told(said: &str) -> Vec<&str> {
+    let levels = ["ERROR:", "WARNING:", "CHECK:"];
+    said.lines()
+        .filter(|line| levels.iter().any(|level| line.contains(level)))
+        .collect()
+}
+
+/// Definitions of tracepoints have a style of their own, everywhere in the kernel: what they
+/// consist of stands in brackets that open at the end of a line.
+fn accepted(line: &str) -> bool {
+    let types = ["CHECK:PARENTHESIS_ALIGNMENT:", "CHECK:OPEN_ENDED_LINE:"];
+    line.starts_with("include/trace/events/") && types.iter().any(|kind| line.contains(kind))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_tracepoints_may_be_formatted_as_tracepoints() {
+        let said = "include/trace/events/x.h:3: CHECK:OPEN_ENDED_LINE: Lines should not\n\
+                    fs/x.c:3: CHECK:OPEN_ENDED_LINE: Lines should not\n\
+                    include/trace/events/x.h:9: WARNING:LONG_LINE: x\n\
+                    has style problems, please review.\n";
+        let told = told(said);
+        assert_eq!(told.len(), 3);
+        let left: Vec<&str> = told.into_iter().filter(|line| !accepted(line)).collect();
+        assert_eq!(left.len(), 2);
+        assert!(left[0].starts_with("fs/x.c") && left[1].contains("LONG_LINE"));
+    }
 
     #[test]
     fn only_the_file_itself_counts() {

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
-//! `cargo xtask test`: the host's tests, then the selftests on the patched kernel, as one KTAP
-//! document on stdout.
+//! `cargo xtask test`: the host's tests, then the selftests on the patched kernel, then
+//! `cargo xtask run`, as one KTAP document on stdout.
 
 mod host;
 mod report;
+mod run;
 pub(super) mod selftests;
 
 use crate::cli;
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Profile};
 use crate::error::Fatal;
-use crate::{files, kernel, packages, qemu, rootfs};
+use crate::{files, kernel, packages, rootfs};
 use report::Report;
 use std::io::Write;
 
 pub fn main(ctx: &Ctx, args: cli::Test) -> anyhow::Result<u8> {
-    packages::ensure(ctx, &[qemu::PACKAGE, "busybox-static"])?;
+    packages::ensure(ctx, &packages::BOOT)?;
     let filter = args.filter.as_deref();
     let programs = rootfs::build_programs(ctx)?;
     let mut selected = selftests::list(&programs.selftests, ctx.profile, rootfs::ABIS, filter)?;
@@ -24,11 +25,13 @@ pub fn main(ctx: &Ctx, args: cli::Test) -> anyhow::Result<u8> {
         selected = selftests::list(&programs.selftests, ctx.profile, &set.abis, filter)?;
     }
     let host = host::run(ctx, filter)?;
-    if let (Some(filter), true, true) = (filter, selected.is_empty(), host.is_empty()) {
+    let runs = run::select(ctx.profile, filter);
+    let nothing = selected.is_empty() && host.is_empty() && runs.is_empty();
+    if let (Some(filter), true) = (filter, nothing) {
         return Err(Fatal::Setup(format!("no test's name contains {filter:?}")).into());
     }
 
-    let mut report = Report::start(3);
+    let mut report = Report::start(4);
     report.suite("host", host);
     let ended = if selected.is_empty() {
         report.skip("guest", "no test is selected");
@@ -38,6 +41,17 @@ pub fn main(ctx: &Ctx, args: cli::Test) -> anyhow::Result<u8> {
         let kernel = kernel::build(ctx)?;
         selftests::run(ctx, &kernel, &set, filter, &selected, &mut report)
     };
+    if runs.is_empty() {
+        let why = match ctx.profile {
+            Profile::Release => "no test is selected",
+            _ => "it is tested with the release kernel",
+        };
+        report.skip("run", why);
+    } else if matches!(ended, Ok(0)) {
+        run::run(ctx, &runs, &mut report)?;
+    } else {
+        report.skip("run", "the guest did not come to its end");
+    }
     if let Some(file) = &args.junit {
         files::write(file, report.junit().as_bytes())?;
     }

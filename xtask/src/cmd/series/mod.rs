@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `cargo xtask series`: keeps patches/ and kernel-rust/ one and the same, and the copy of the
-//! kernel's header in evpoll/include.
+//! kernel's header in evpoll/include. Two more of its forms say what the series is worth to others:
+//! `--bisect` builds and boots each patch, `--onto` tries it on another kernel.
+
+mod bisect;
+mod onto;
+mod span;
+
+pub use span::Span;
 
 use crate::cli;
 use crate::ctx::{existing_dir, Ctx};
@@ -17,6 +24,12 @@ use std::path::{Path, PathBuf};
 pub fn main(ctx: &Ctx, args: cli::Series) -> anyhow::Result<u8> {
     if let Some(tree) = &args.from {
         return from_tree(ctx, &existing_dir(tree)?);
+    }
+    if args.bisect {
+        return bisect::main(ctx, args.only);
+    }
+    if let Some(kernel) = &args.onto {
+        return onto::main(ctx, kernel);
     }
     let patches = series::patches(&ctx.root)?;
     if patches.is_empty() {
