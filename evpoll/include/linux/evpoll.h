@@ -27,10 +27,14 @@
  * events of those to remove.
  */
 
-/* Argument of EP_POLL */
+/**
+ * struct evpoll - argument of EP_POLL
+ * @ep_timeout:	In milliseconds, -1: forever.
+ * @ep_resoff:	Out: where the events are, as an offset in the mapping.
+ */
 struct evpoll {
-	int ep_timeout;			/* in milliseconds, -1: forever */
-	unsigned long ep_resoff;	/* out: where the events are */
+	int ep_timeout;
+	unsigned long ep_resoff;
 };
 
 /* Make room for this many descriptors (the argument itself, not a pointer) */

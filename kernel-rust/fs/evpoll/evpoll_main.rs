@@ -30,8 +30,10 @@
 //!   added to another or removed.
 //! - `Queue::memory`, a mutex: the pages and the list of mappings. Also taken below `mmap_lock`, by
 //!   faults and when a mapping comes or goes; nothing but allocations happens with it held.
-//! - `fcb_head.lock`, a spinlock of the event source: taken by the producer and to add, change and
-//!   remove a callback.
+//! - `pipe->mutex`, for a pipe: taken to add, change and remove a callback, and by those who write
+//!   to the pipe, who need no other lock for its list.
+//! - `fcb_head.lock`, a spinlock of the event source: taken by the other producers, and as well to
+//!   add, change and remove a callback.
 //! - `Queue::state`, the spinlock of the queue's wait queue: the double buffer and the slots of all
 //!   watches. Taken with interrupts off, in any context. Those who poll the queue are woken with it
 //!   held, as everywhere. But queues that watch this one are told after it was released, so no two
@@ -59,8 +61,8 @@
 //! file that is being closed, `__fput` gets the queue's reference from the watch while the file's
 //! list is locked, and the watch on it; then it asks the queue to remove the watch of that file and
 //! that number, which it finds only if nobody else has removed it. So nobody follows a pointer to a
-//! watch but from the table with `ctl` held or from the list with the list locked, and a watch is
-//! taken off the list before it is freed.
+//! watch but from the table with `ctl` held or from the list with one of the list's locks held, and
+//! a watch is taken off the list, with all of them held, before it is freed.
 //!
 //! Once `EP_CTL_DEL` has returned, no wait delivers the watch: its callback is off the list, and
 //! the event that was pending is taken back under `Queue::state`.
@@ -85,14 +87,17 @@ mod trace;
 mod watch;
 
 use kernel::{
-    bindings,
     error::from_result,
     ffi::{
         c_int,
         c_uint,
+        c_ulong,
         c_void, //
     },
-    fs::File,
+    fs::{
+        file::Fdget,
+        File, //
+    },
     prelude::*, //
 };
 
@@ -130,20 +135,25 @@ pub unsafe extern "C" fn evpoll_do_create(maxfds: c_int, flags: c_uint) -> c_int
 ///
 /// # Safety
 ///
-/// The caller holds references to both files, which are valid.
+/// There are no requirements.
 #[export]
 pub unsafe extern "C" fn evpoll_do_ctl(
-    queue: *mut bindings::file,
+    epfd: c_int,
     op: c_int,
-    file: *mut bindings::file,
     fd: c_int,
     events: c_uint,
+    reserved: c_ulong,
 ) -> c_int {
-    // SAFETY: By the safety requirements; the caller does not use the file positions.
-    let (queue, file) = unsafe { (File::from_raw_file(queue), File::from_raw_file(file)) };
     from_result(|| {
-        let op = queue::Op::try_from(op)?;
-        queue::ctl(queue, op, file, fd, events)?;
+        with_file(epfd, |queue| {
+            with_file(fd, |file| {
+                if reserved != 0 {
+                    return Err(EINVAL);
+                }
+                let op = queue::Op::try_from(op)?;
+                queue::ctl(queue, op, file, fd, events)
+            })
+        })?;
         Ok(0)
     })
 }
@@ -152,18 +162,33 @@ pub unsafe extern "C" fn evpoll_do_ctl(
 ///
 /// # Safety
 ///
-/// The caller holds a reference to the file, which is valid.
+/// There are no requirements.
 #[export]
 pub unsafe extern "C" fn evpoll_do_wait(
-    queue: *mut bindings::file,
+    epfd: c_int,
     events: *mut c_void,
     compat: bool,
     timeout_ms: c_int,
+    reserved: bool,
 ) -> c_int {
-    // SAFETY: By the safety requirements; the caller does not use the file position.
-    let queue = unsafe { File::from_raw_file(queue) };
     from_result(|| {
-        let events = map::PointerVariable::new(events, compat);
-        queue::wait(queue, events, timeout_ms)
+        with_file(epfd, |queue| {
+            if reserved {
+                return Err(EINVAL);
+            }
+            let events = map::PointerVariable::new(events, compat);
+            queue::wait(queue, events, timeout_ms)
+        })
     })
+}
+
+/// Calls `f` with the file of a descriptor of the current process, in a system call. `f` must not
+/// close descriptors.
+#[inline]
+fn with_file<R>(fd: c_int, f: impl FnOnce(&File) -> Result<R>) -> Result<R> {
+    // SAFETY: This is a system call, and `f` closes no descriptors.
+    let fd = unsafe { Fdget::new(fd as u32) }?;
+    // SAFETY: The file is valid as long as there is `fd`. It may be the one that is being written
+    // to, but has no position then; of others, this task uses no position now.
+    f(unsafe { File::from_raw_file(fd.file().as_ptr()) })
 }

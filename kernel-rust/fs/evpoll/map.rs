@@ -58,15 +58,33 @@ pub(crate) const ENTRIES_PER_PAGE: u32 = (PAGE_SIZE / size_of::<Entry>()) as u32
 /// The same page of both halves: kernel addresses, 0 if there is none yet.
 type Pair = [usize; 2];
 
+/// A page of a half, and the index of the first entry on it.
+#[derive(Clone, Copy)]
+struct Tail {
+    page: usize,
+    first: u32,
+}
+
+impl Tail {
+    /// Of no entry that there can be: a half has one for each watch.
+    const NONE: Tail = {
+        let first = 0_u32.wrapping_sub(ENTRIES_PER_PAGE);
+        assert!(first > bindings::EVPOLL_MAX_FDS.next_multiple_of(ENTRIES_PER_PAGE));
+        Tail { page: 0, first }
+    };
+}
+
 /// The pages of both halves, by number.
 ///
 /// # Invariants
 ///
-/// The addresses are those of pages that the directory owns, or 0. The pages before `complete` are
-/// all there.
+/// The addresses are those of pages that the directory owns, or 0; a tail is one of them, or
+/// [`Tail::NONE`]. The pages before `complete` are all there.
 pub(crate) struct Directory {
     pairs: KVVec<Pair>,
     complete: u32,
+    /// Where an entry was stored last in either half, and the next one will most likely be.
+    tails: [Tail; 2],
 }
 
 impl Directory {
@@ -74,6 +92,7 @@ impl Directory {
         Self {
             pairs: KVVec::new(),
             complete: 0,
+            tails: [Tail::NONE; 2],
         }
     }
 
@@ -89,14 +108,17 @@ impl Directory {
             .filter(|pair| pair.iter().all(|&address| address != 0))
     }
 
+    /// The page that an entry is on, if it is there.
+    #[inline]
+    fn page_of(&self, half: usize, index: u32) -> Option<usize> {
+        let pair = self.pairs.get((index / ENTRIES_PER_PAGE) as usize)?;
+        Some(pair[half & 1]).filter(|&page| page != 0)
+    }
+
     #[inline]
     fn entry(&self, half: usize, index: u32) -> Option<*mut Entry> {
-        let pair = self.pairs.get((index / ENTRIES_PER_PAGE) as usize)?;
-        let page = pair[half & 1];
-        if page == 0 {
-            return None;
-        }
-        Some((page as *mut Entry).wrapping_add((index % ENTRIES_PER_PAGE) as usize))
+        let page = self.page_of(half, index)? as *mut Entry;
+        Some(page.wrapping_add((index % ENTRIES_PER_PAGE) as usize))
     }
 }
 
@@ -112,14 +134,27 @@ impl Storage for Directory {
 
     #[inline]
     fn store(&mut self, half: usize, index: u32, entry: Entry) {
-        if let Some(place) = self.entry(half, index) {
-            // SAFETY: An address within a page that the directory owns. User space may read it at
-            // any time, so it is not written through a reference.
-            unsafe {
-                (&raw mut (*place).fd).write_volatile(entry.fd);
-                (&raw mut (*place).events).write_volatile(entry.events);
-                (&raw mut (*place).revents).write_volatile(entry.revents);
-            }
+        let mut tail = self.tails[half & 1];
+        let mut offset = index.wrapping_sub(tail.first);
+        if offset >= ENTRIES_PER_PAGE {
+            let Some(page) = self.page_of(half, index) else {
+                return;
+            };
+            offset = index % ENTRIES_PER_PAGE;
+            tail = Tail {
+                page,
+                first: index.wrapping_sub(offset),
+            };
+            // INVARIANT: This is a page of the directory.
+            self.tails[half & 1] = tail;
+        }
+        let place = (tail.page as *mut Entry).wrapping_add(offset as usize);
+        // SAFETY: An address within a page that the directory owns. User space may read it at
+        // any time, so it is not written through a reference.
+        unsafe {
+            (&raw mut (*place).fd).write_volatile(entry.fd);
+            (&raw mut (*place).events).write_volatile(entry.events);
+            (&raw mut (*place).revents).write_volatile(entry.revents);
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which queues watch which: what [`nesting`](crate::nesting) decides on.
+//! Which queues watch which: what [`nesting`] decides on.
 
 use crate::{
     nesting::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue. Its locks and lifetimes are described in the [crate](crate)'s documentation.
+//! The queue. Its locks and lifetimes are described in the [crate]'s documentation.
 
 use crate::{
     buffer::{
@@ -243,6 +243,7 @@ impl Drop for Charge<'_> {
 
 /// An event queue.
 #[pin_data]
+#[repr(C)] // What producers use is at the beginning.
 pub(crate) struct Queue {
     /// The wait queue of those who wait or poll, with what its lock protects.
     #[pin]
@@ -629,7 +630,7 @@ impl Queue {
             // Not before it is off the list: until then, a link the other way would make a cycle.
             self.unlinked(inner);
         }
-        // SAFETY: By the safety requirements, and `taken` is not used any more.
+        // SAFETY: By the safety requirements; it is off the list, and `taken` is not used any more.
         unsafe { watches.free(watch) };
     }
 
@@ -841,7 +842,8 @@ impl Queue {
         if timeout_ms < -1 {
             return None;
         }
-        let mut state = self.state.lock();
+        // SAFETY: This is a system call.
+        let mut state = unsafe { self.state.lock_irq() };
         if !state.is_ready() {
             return (timeout_ms == 0 && self.maxfds() != 0).then_some(Ok(0));
         }

@@ -11,6 +11,7 @@ use crate::{
         Queue,
         Where, //
     },
+    with_file, //
 };
 use core::mem::offset_of;
 use kernel::{
@@ -18,10 +19,6 @@ use kernel::{
     ffi::{
         c_int,
         c_void, //
-    },
-    fs::{
-        file::Fdget,
-        File, //
     },
     ioctl::{
         _IO,
@@ -101,16 +98,6 @@ fn apply(queue: ArcBorrow<'_, Queue>, ctl: &mut Ctl, entry: &[u8]) -> Result {
         };
         Queue::change(queue, ctl, op, file, fd, events)
     })
-}
-
-/// Calls `f` with the file of a descriptor of the current process. `f` must not close descriptors.
-#[inline]
-fn with_file<R>(fd: i32, f: impl FnOnce(&File) -> Result<R>) -> Result<R> {
-    // SAFETY: This is a system call, and `f` closes no descriptors.
-    let fd = unsafe { Fdget::new(fd as u32) }?;
-    // SAFETY: The file is valid as long as there is `fd`. It may be the one that is being written
-    // to, but has no position then; of others, this task uses no position now.
-    f(unsafe { File::from_raw_file(fd.file().as_ptr()) })
 }
 
 const P: u32 = b'P' as u32;

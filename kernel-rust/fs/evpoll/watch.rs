@@ -75,7 +75,10 @@ impl Watch {
     /// all watches have been freed.
     #[inline]
     fn queue(&self) -> &Queue {
-        // SAFETY: The queue lives as long as there is a reference to it.
+        // SAFETY: Whoever has `self` keeps it from being freed: he holds the queue's `ctl`, or one
+        // of the locks of the list that the watch is on, all of which `Queue::free` takes before
+        // it frees a watch. And `QueueFile::release` has all watches freed before it gives up the
+        // reference of the queue's file. So that has not happened, and the queue is valid.
         unsafe { self.queue.as_ref() }
     }
 
@@ -207,6 +210,20 @@ impl FileCallback for Watch {
         }
     }
 
+    #[inline]
+    unsafe fn send(this: &Callback<Watch>, events: u32) {
+        let queue = this.queue();
+        // SAFETY: By the safety requirements interrupts are on.
+        let mut state = unsafe { queue.state.lock_irq() };
+        // SAFETY: `state` is that of the watch's queue.
+        let watched = unsafe { Watch::post(this, queue, &mut state, events) };
+        drop(state);
+        if watched {
+            // The watch is on its list until after this function, so the queue is there.
+            queue.watchers.notify(PENDING);
+        }
+    }
+
     fn pin(&self) -> Arc<Queue> {
         // SAFETY: The pointer is from `Arc::as_ptr`, and there is a reference: see `queue`.
         unsafe { ArcBorrow::from_raw(self.queue.as_ptr()) }.into()
@@ -296,18 +313,18 @@ impl Watches {
         })
     }
 
-    /// Frees a watch, after it was taken off its file's list.
+    /// Frees a watch.
     ///
     /// # Safety
     ///
-    /// It was made here, and was taken out of the table: no other `WatchRef` to it is used.
+    /// It was made here, is on no file's list, and was taken out of the table: no other `WatchRef`
+    /// to it is used.
     #[inline]
     pub(crate) unsafe fn free(&mut self, watch: WatchRef) {
+        // There is nothing to drop but the place on the list.
+        const { assert!(!core::mem::needs_drop::<Watch>()) };
         // SAFETY: By the safety requirements nobody uses it any more.
-        unsafe {
-            watch.0.drop_in_place();
-            self.give(watch.0);
-        }
+        unsafe { self.give(watch.0) };
     }
 }
 
@@ -334,7 +351,8 @@ impl NewWatch<'_> {
 
 impl Drop for NewWatch<'_> {
     fn drop(&mut self) {
-        // SAFETY: It was made here, and nobody has a `WatchRef` to it.
+        self.as_mut().remove();
+        // SAFETY: It was made here, is on no list, and nobody has a `WatchRef` to it.
         unsafe { self.watches.free(WatchRef(self.watch)) };
     }
 }

@@ -4,7 +4,7 @@
 use super::Object;
 use loom::sync::atomic::{
     fence, AtomicBool, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
 };
 use loom::sync::{Mutex, RwLock};
 use loom::thread;
@@ -62,10 +62,11 @@ mod ordering {
             if fault == Fault::PollFirst {
                 found = source.ready.load(Relaxed);
             }
-            if how == How::First {
-                source.watched.store(true, Release);
+            {
+                let mut list = source.list.lock().unwrap();
+                source.watched.store(true, Relaxed);
+                *list = true;
             }
-            *source.list.lock().unwrap() = true;
             if fault != Fault::Adder {
                 fence(SeqCst);
             }
@@ -102,17 +103,33 @@ mod ordering {
     }
 }
 
-/// The same where a mutex takes the place of the barriers: `anon_pipe_write()`, `pipe_notify()`.
+/// The same for a pipe, whose list has two locks: who changes it holds both, who calls back one.
 mod pipe {
     use super::*;
+    use loom::cell::UnsafeCell;
 
     #[derive(Clone, Copy, PartialEq)]
     enum Fault {
         None,
-        /// `watched` is set without the mutex.
-        Unlocked,
-        /// `watched` is set by a store that is no release.
-        Relaxed,
+        /// `file_notify_lock()` does not take the mutex.
+        NoMutex,
+        /// `file_notify_lock()` does not take `head->lock`.
+        NoLock,
+        /// No `smp_mb()` in `__file_notify_addcb()`.
+        Adder,
+        /// No `smp_mb()` in the producer.
+        Producer,
+    }
+
+    /// Who tells of the change.
+    #[derive(Clone, Copy, PartialEq)]
+    enum How {
+        /// `anon_pipe_write()`: with the mutex held.
+        Write,
+        /// `anon_pipe_read()`: after a change with the mutex held.
+        Read,
+        /// `post_one_notification()`: without the mutex.
+        Post,
     }
 
     #[derive(Default)]
@@ -120,45 +137,65 @@ mod pipe {
         mutex: Mutex<()>,
         ready: AtomicBool,
         watched: AtomicBool,
+        lock: Mutex<()>,
         /// The callbacks of either adder.
-        list: Mutex<[bool; 2]>,
+        list: UnsafeCell<[bool; 2]>,
     }
 
+    // SAFETY: loom tells if the list is used by two at a time, one of whom changes it.
+    unsafe impl Sync for Pipe {}
+
     impl Pipe {
+        /// `file_notify_lock()`, a change and `file_notify_unlock()`.
+        fn change(&self, adder: usize, on: bool, fault: Fault) {
+            let _mutex = (fault != Fault::NoMutex).then(|| self.mutex.lock().unwrap());
+            let _lock = (fault != Fault::NoLock).then(|| self.lock.lock().unwrap());
+            self.watched.store(true, Relaxed);
+            // SAFETY: The place is valid; loom tells of other accesses.
+            self.list.with_mut(|list| unsafe { (*list)[adder] = on });
+        }
+
         /// `__file_notify_addcb()` and `->poll()`. Returns whether that finds something.
         fn add(&self, adder: usize, fault: Fault) -> bool {
-            if !self.watched.load(Relaxed) {
-                let _pipe = (fault != Fault::Unlocked).then(|| self.mutex.lock().unwrap());
-                let order = if fault == Fault::Relaxed {
-                    Relaxed
-                } else {
-                    Release
-                };
-                self.watched.store(true, order);
+            self.change(adder, true, fault);
+            if fault != Fault::Adder {
+                fence(SeqCst);
             }
-            self.list.lock().unwrap()[adder] = true;
-            fence(SeqCst);
             // pipe_poll() takes no lock.
             self.ready.load(Relaxed)
         }
 
-        /// `anon_pipe_write()`. Returns who is called back.
-        fn write(&self) -> [bool; 2] {
-            let _pipe = self.mutex.lock().unwrap();
+        /// `file_send_notify_locked()`, or what is between the locks of `file_send_notify()`.
+        fn listed(&self) -> [bool; 2] {
+            // SAFETY: The place is valid; loom tells of changes meanwhile.
+            self.list.with(|list| unsafe { *list })
+        }
+
+        /// Changes the state. Returns who is called back.
+        fn produce(&self, how: How, fault: Fault) -> [bool; 2] {
+            let mutex = (how != How::Post).then(|| self.mutex.lock().unwrap());
             self.ready.store(true, Relaxed);
+            if how == How::Write {
+                return self.listed();
+            }
+            drop(mutex);
+            if fault != Fault::Producer {
+                fence(SeqCst);
+            }
             if self.watched.load(Relaxed) {
-                *self.list.lock().unwrap()
+                let _lock = self.lock.lock().unwrap();
+                self.listed()
             } else {
                 [false; 2]
             }
         }
     }
 
-    fn model(adders: usize, fault: Fault) {
+    fn model(how: How, adders: usize, fault: Fault) {
         loom::model(move || {
             let pipe = Arc::new(Pipe::default());
             let other = pipe.clone();
-            let producer = thread::spawn(move || other.write());
+            let producer = thread::spawn(move || other.produce(how, fault));
             let second = (adders == 2).then(|| {
                 let other = pipe.clone();
                 thread::spawn(move || other.add(1, fault))
@@ -173,25 +210,58 @@ mod pipe {
 
     #[test]
     fn called_back_or_found_by_poll() {
-        model(1, Fault::None);
+        for how in [How::Write, How::Read, How::Post] {
+            model(how, 1, Fault::None);
+        }
     }
 
-    /// The second finds that the list is watched, and does not take the mutex.
     #[test]
-    fn nor_is_it_lost_on_one_who_relies_on_another() {
-        model(2, Fault::None);
+    fn nor_is_it_lost_on_one_of_two() {
+        for how in [How::Write, How::Read] {
+            model(how, 2, Fault::None);
+        }
+    }
+
+    /// `file_notify_delcb()` beside two that call back, neither of whom waits for the other.
+    #[test]
+    fn nobody_is_called_back_once_it_is_removed() {
+        loom::model(|| {
+            let pipe = Arc::new(Pipe::default());
+            pipe.change(0, true, Fault::None);
+            let producers = [How::Write, How::Read].map(|how| {
+                let other = pipe.clone();
+                thread::spawn(move || other.produce(how, Fault::None))
+            });
+            pipe.change(0, false, Fault::None);
+            assert_eq!(pipe.produce(How::Write, Fault::None), [false; 2]);
+            for producer in producers {
+                producer.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn not_if_a_change_does_without_the_mutex() {
+        model(How::Write, 1, Fault::NoMutex);
+    }
+
+    #[test]
+    #[should_panic(expected = "Causality violation")]
+    fn not_if_a_change_does_without_the_lock() {
+        model(How::Read, 1, Fault::NoLock);
     }
 
     #[test]
     #[should_panic(expected = "neither saw the other")]
-    fn not_if_the_list_becomes_watched_without_the_mutex() {
-        model(1, Fault::Unlocked);
+    fn not_without_the_barrier_of_the_adder() {
+        model(How::Post, 1, Fault::Adder);
     }
 
     #[test]
     #[should_panic(expected = "neither saw the other")]
-    fn not_if_the_other_cannot_rely_on_it() {
-        model(2, Fault::Relaxed);
+    fn not_without_the_barrier_of_the_producer() {
+        model(How::Post, 1, Fault::Producer);
     }
 }
 

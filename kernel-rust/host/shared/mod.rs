@@ -5,7 +5,7 @@
 //! | shared | where | what keeps it right | model |
 //! |---|---|---|---|
 //! | a change of a socket, against a callback that is added or modified | `__file_notify_addcb()`, `file_notify_modcb()`, `sk_notify()` | a full barrier on either side (ORDERING) | [`lists`]: `ordering` |
-//! | the same for a pipe | `__file_notify_addcb()`, `pipe_notify()` in `anon_pipe_write()` | `pipe->mutex` on either side, which takes the place of the barriers; a release, for others who add | [`lists`]: `pipe` |
+//! | the same for a pipe, and its list | `file_notify_lock()`, `__file_notify_addcb()`, `pipe_notify()`, `pipe_notify_locked()` | a change takes `pipe->mutex` and `head->lock`, a callback one of them; the mutex takes the place of the barriers | [`lists`]: `pipe` |
 //! | `file->f_cb` | `__file_notify_addcb()`, `file_notify_cleanup()` | the count of the file's references | [`lists`]: `f_cb` |
 //! | a callback and its file: producer, last close, release of the queue, `EP_CTL_DEL` | `__file_notify_event()`, `__file_notify_cleanup()`, `Queue::free`, `FileCallback::release` | `head->lock`, `Queue::ctl`, the reference that `pin` takes | [`lists`]: `removal` |
 //! | the list of a socket that goes away | `sk_notify()`, `struct socket` | a grace period of RCU | [`lists`]: `grace_period` |

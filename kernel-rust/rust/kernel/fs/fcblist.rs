@@ -29,13 +29,21 @@ pub trait FileCallback: Send + Sync + Sized + 'static {
     /// `events` happened to the file, some of those that the callback was added with. `hint` is
     /// what the source has said: an event with nothing of it is only what was true before.
     ///
-    /// Called in any context, with the list locked and interrupts off; calls for one file do not
-    /// overlap.
+    /// Called in any context, with the list locked and interrupts off.
     ///
     /// # Safety
     ///
     /// Only called with interrupts off.
     unsafe fn notify(this: &Callback<Self>, events: u32, hint: u32);
+
+    /// Exactly `events` happened to the file, some of those that the callback was added with.
+    ///
+    /// Called in process context, with the list kept from changing. Must not sleep.
+    ///
+    /// # Safety
+    ///
+    /// Only called with interrupts on.
+    unsafe fn send(this: &Callback<Self>, events: u32);
 
     /// The file is being closed: returns the owner, for [`release`](Self::release). Called like
     /// [`notify`](Self::notify).
@@ -48,7 +56,7 @@ pub trait FileCallback: Send + Sync + Sized + 'static {
 
 /// A callback, with the data that it is called with.
 ///
-/// Is removed when it is dropped, which is in process context. The owner must drop it when
+/// Is removed when it is dropped, which is in process context and may sleep. The owner must drop it when
 /// [`FileCallback::release`] asks for it; closing the file waits for that.
 ///
 /// # Invariants
@@ -73,6 +81,7 @@ unsafe impl<T: FileCallback> Sync for Callback<T> {}
 impl<T: FileCallback> Callback<T> {
     const OPS: bindings::fcb_ops = bindings::fcb_ops {
         notify: Some(Self::notify),
+        send: Some(Self::send),
         pin: Some(Self::pin),
         release: Some(Self::release),
     };
@@ -83,8 +92,8 @@ impl<T: FileCallback> Callback<T> {
         pin_init!(Self {
             // SAFETY: `place` is valid for writes.
             fcb <- Opaque::ffi_init(|place: *mut bindings::fcb_struct| unsafe {
-                place.write(pin_init::zeroed());
                 (*place).ops = const { &Self::OPS };
+                (*place).file = core::ptr::null_mut();
                 (*place).id = id;
             }),
             data,
@@ -145,7 +154,8 @@ impl<T: FileCallback> Callback<T> {
         }
     }
 
-    /// Changes the events. Returns when no call with another one is running. Process context.
+    /// Changes the events. Returns when no call with another one is running. Process context, may
+    /// sleep.
     pub fn modify(&self, events: u32) {
         if self.file() != 0 {
             // SAFETY: By the type invariants the callback is on a list, where it stays: `file` only
@@ -155,7 +165,7 @@ impl<T: FileCallback> Callback<T> {
     }
 
     /// Removes the callback from the list, if it is on one. Returns when it is not running, and it
-    /// will not be called again. Process context.
+    /// will not be called again. Process context, may sleep.
     #[inline]
     pub fn remove(self: Pin<&mut Self>) {
         if self.file() != 0 {
@@ -186,10 +196,11 @@ impl<T: FileCallback> Callback<T> {
 
     /// # Safety
     ///
-    /// `fcb` is part of a `Callback<T>` that is on a list whose lock is held.
+    /// `fcb` is part of a `Callback<T>` that is on a list, and a lock is held that whoever removes
+    /// it has to take.
     unsafe fn from_fcb<'a>(fcb: *mut bindings::fcb_struct) -> &'a Self {
         const { assert!(offset_of!(Self, fcb) == 0) };
-        // SAFETY: `fcb` is the first field; dropping the callback takes the lock.
+        // SAFETY: `fcb` is the first field; dropping the callback removes it, which takes the lock.
         unsafe { &*fcb.cast::<Self>() }
     }
 
@@ -204,6 +215,16 @@ impl<T: FileCallback> Callback<T> {
     ) {
         // SAFETY: The list's lock is held, with interrupts off.
         unsafe { T::notify(Self::from_fcb(fcb), events, hint) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called by the list, with the mutex of its pipe held and interrupts on, with the `fcb`
+    /// of a `Callback<T>` that is on it.
+    unsafe extern "C" fn send(fcb: *mut bindings::fcb_struct, events: bindings::__poll_t) {
+        // SAFETY: Who removes a callback from the list of a pipe takes its mutex. Interrupts are
+        // on.
+        unsafe { T::send(Self::from_fcb(fcb), events) }
     }
 
     /// # Safety

@@ -47,6 +47,7 @@ pub use new_wait_lock;
 ///
 /// `head` is an initialised `wait_queue_head`, and `data` is only accessed with its lock held.
 #[pin_data]
+#[repr(C)]
 pub struct WaitLock<T> {
     #[pin]
     head: Opaque<bindings::wait_queue_head>,
@@ -98,7 +99,23 @@ impl<T> WaitLock<T> {
         let flags = unsafe { bindings::spin_lock_irqsave(self.raw_lock()) };
         WaitGuard {
             lock: self,
-            flags: Some(flags),
+            interrupts: Interrupts::Restore(flags),
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Takes the lock where interrupts are on, with interrupts off until it is released.
+    ///
+    /// # Safety
+    ///
+    /// Interrupts are on.
+    #[inline]
+    pub unsafe fn lock_irq(&self) -> WaitGuard<'_, T> {
+        // SAFETY: By the type invariants the lock is initialised; interrupts are on.
+        unsafe { bindings::spin_lock_irq(self.raw_lock()) };
+        WaitGuard {
+            lock: self,
+            interrupts: Interrupts::SwitchOn,
             _not_send: NotThreadSafe,
         }
     }
@@ -115,7 +132,7 @@ impl<T> WaitLock<T> {
         unsafe { bindings::spin_lock(self.raw_lock()) };
         WaitGuard {
             lock: self,
-            flags: None,
+            interrupts: Interrupts::LeaveOff,
             _not_send: NotThreadSafe,
         }
     }
@@ -188,12 +205,22 @@ impl<T> WaitLock<T> {
     }
 }
 
+/// What becomes of interrupts when the lock is released.
+#[derive(Clone, Copy)]
+enum Interrupts {
+    /// They are as before the guard turned them off.
+    Restore(ffi::c_ulong),
+    /// They are on, as before the guard turned them off.
+    SwitchOn,
+    /// They are off, as before.
+    LeaveOff,
+}
+
 /// A [`WaitLock`] that is held.
 #[must_use = "the lock unlocks immediately when the guard is unused"]
 pub struct WaitGuard<'a, T> {
     lock: &'a WaitLock<T>,
-    /// The interrupt state to restore, if the guard turned interrupts off.
-    flags: Option<ffi::c_ulong>,
+    interrupts: Interrupts,
     _not_send: NotThreadSafe,
 }
 
@@ -237,11 +264,13 @@ impl<T> Drop for WaitGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         let lock = self.lock.raw_lock();
-        match self.flags {
+        match self.interrupts {
             // SAFETY: The lock is held, and was taken with `spin_lock_irqsave`.
-            Some(flags) => unsafe { bindings::spin_unlock_irqrestore(lock, flags) },
+            Interrupts::Restore(flags) => unsafe { bindings::spin_unlock_irqrestore(lock, flags) },
+            // SAFETY: The lock is held, and was taken with `spin_lock_irq`.
+            Interrupts::SwitchOn => unsafe { bindings::spin_unlock_irq(lock) },
             // SAFETY: The lock is held, and was taken with `spin_lock`.
-            None => unsafe { bindings::spin_unlock(lock) },
+            Interrupts::LeaveOff => unsafe { bindings::spin_unlock(lock) },
         }
     }
 }
