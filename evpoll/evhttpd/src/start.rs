@@ -65,7 +65,7 @@ pub fn start(options: &Options) -> Result<(), String> {
     }
     drop(ready);
     // All of them, or none: the others end with the process.
-    for result in &opened {
+    for result in opened.iter().take(usize::from(options.threads)) {
         result?;
     }
     say(address, options);
