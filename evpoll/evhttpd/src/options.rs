@@ -11,6 +11,9 @@ use clap::Parser;
 use crate::backend::Kind;
 use crate::server::{Limits, Times};
 
+/// How many connections there are, unless it is said.
+const CONNECTIONS: u64 = 4096;
+
 /// Serves the files of a folder over HTTP/1.1, until SIGTERM or SIGINT: the first one lets it finish
 /// what it is answering, the second one ends it at once.
 #[derive(Clone, Debug, Parser)]
@@ -38,10 +41,10 @@ pub struct Options {
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
 
-    /// Connections at a time, shared out among the threads; others wait
-    #[arg(long, default_value_t = 4096, value_name = "N",
-          value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
-    pub max_connections: u32,
+    /// Connections at a time, shared out among the threads; others wait. Without it, 4096, or what
+    /// the limit of descriptors has room for
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    pub max_connections: Option<u32>,
 
     /// Connections that wait to be accepted
     #[arg(long, default_value_t = 4096, value_name = "N",
@@ -84,10 +87,15 @@ pub struct Options {
 }
 
 impl Options {
-    /// The limits of one of the threads.
-    pub fn limits(&self) -> Limits {
+    /// The limits of one of the threads, if there is room for so many connections.
+    pub fn limits(&self, room: u64) -> Limits {
+        let connections = self
+            .max_connections
+            .map_or(room.min(CONNECTIONS), u64::from)
+            .min(room);
+        let connections = connections.div_ceil(u64::from(self.threads)).max(1);
         Limits {
-            connections: self.max_connections.div_ceil(u32::from(self.threads)) as usize,
+            connections: usize::try_from(connections).unwrap_or(usize::MAX),
             header: self.max_header as usize,
             body: self.max_body,
             requests: self.max_requests,
@@ -126,7 +134,8 @@ mod tests {
         Options::command().debug_assert();
         let options = Options::parse_from(["evhttpd"]);
         assert_eq!(options.backend, Kind::Evpoll);
-        assert_eq!(options.limits().connections, 4096);
+        assert_eq!(options.limits(1_000_000).connections, 4096);
+        assert_eq!(options.limits(500).connections, 500);
     }
 
     #[test]
@@ -141,7 +150,9 @@ mod tests {
     fn threads_share_the_connections() {
         let parse = |args: &[&str]| Options::try_parse_from([&["evhttpd"], args].concat());
         let options = parse(&["--threads", "3", "--max-connections", "100"]).unwrap();
-        assert_eq!(options.limits().connections, 34);
+        assert_eq!(options.limits(1000).connections, 34);
+        assert_eq!(options.limits(30).connections, 10);
+        assert_eq!(options.limits(0).connections, 1);
         assert!(parse(&["--threads", "0"]).is_err());
         assert!(parse(&["--backend", "kqueue"]).is_err());
     }

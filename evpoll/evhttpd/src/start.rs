@@ -38,20 +38,20 @@ fn cannot(what: impl Display) -> impl FnOnce(io::Error) -> String {
 pub fn start(options: &Options) -> Result<(), String> {
     let root =
         Root::open(&options.root).map_err(cannot(format!("serve {}", options.root.display())))?;
-    let mut limits = options.limits();
     let room = room_for_connections(options.threads);
-    let room = (room / u64::from(options.threads)).max(1) as usize;
-    if room < limits.connections {
-        limits.connections = room;
+    if let Some(wanted) = options
+        .max_connections
+        .filter(|&most| u64::from(most) > room)
+    {
         eprintln!(
-            "evhttpd: at most {room} connections a thread, since RLIMIT_NOFILE is low: raise it \
+            "evhttpd: {room} connections and not {wanted}, since RLIMIT_NOFILE is low: raise it \
              (ulimit -n), or lower --max-connections"
         );
     }
     let config = Arc::new(Config {
         root,
         times: options.times(),
-        limits,
+        limits: options.limits(room),
     });
     let signals = signals::install().map_err(cannot("handle signals"))?;
 

@@ -41,6 +41,7 @@ mod counters;
 mod create;
 mod ctl;
 mod device;
+mod evhttpd;
 mod examples;
 mod faults;
 mod fdinfo;
@@ -109,6 +110,8 @@ pub fn all() -> Vec<Test> {
         manual::TESTS,
         examples::TESTS,
         library::TESTS,
+        evhttpd::SCENARIOS,
+        evhttpd::CLIENTS,
         fifo::TESTS,
         threads::TESTS,
         fuzz::TESTS,
@@ -136,6 +139,7 @@ const EMULATED_NOT: &[&str] = &[
     "ctl.itself_through_a_duplicate",
     "ctl.room_after_close",
     "device.",
+    "evhttpd.",
     "examples.",
     "fdinfo.",
     "fuzz.",

@@ -7,7 +7,7 @@
 //! evpoll by the selftests, which include this folder.
 
 mod client;
-mod server;
+pub mod server;
 
 use std::fs;
 use std::io::Write;

@@ -126,7 +126,7 @@ impl Server {
     }
 
     /// The descriptors that it has open.
-    fn descriptors(&self) -> Vec<u64> {
+    fn descriptors(&self) -> Vec<libc::rlim_t> {
         let path = format!("/proc/{}/fd", self.child.id());
         let entries = fs::read_dir(path).expect("its descriptors");
         let number = |name: std::ffi::OsString| name.to_str()?.parse().ok();

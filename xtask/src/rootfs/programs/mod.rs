@@ -3,6 +3,7 @@
 
 mod abis;
 mod c;
+mod host;
 mod manual;
 mod rust;
 
@@ -10,6 +11,7 @@ pub use abis::ABIS;
 
 use crate::ctx::Ctx;
 use crate::lock::Lock;
+use crate::packages;
 use crate::progress::Step;
 use std::path::{Path, PathBuf};
 
@@ -64,6 +66,7 @@ pub struct TestPrograms {
 /// Builds what the tests need besides the host's own selftests: those for the other ABIs, and the
 /// programs that they run.
 pub fn for_tests(ctx: &Ctx, selftests: &Path) -> anyhow::Result<TestPrograms> {
+    packages::ensure(ctx, &host::NAMES)?;
     let tools = abis::Tools::find(ctx)?;
     // Two commands at a time would put their files in each other's way.
     let _alone = Lock::take(ctx, "programs for other ABIs")?;
@@ -71,6 +74,8 @@ pub fn for_tests(ctx: &Ctx, selftests: &Path) -> anyhow::Result<TestPrograms> {
     let mut step = Step::start("building what the tests start in the guest");
     programs.extend(rust::others(ctx, &tools, &mut step)?);
     programs.extend(rust::examples(ctx, &tools, &mut step)?);
+    programs.push(rust::evhttpd(ctx, &mut step)?);
+    programs.extend(host::programs()?);
     programs.extend(c::build(ctx, &tools, &mut step)?);
     step.done(format!("{} programs", programs.len() - 1));
     Ok(TestPrograms {

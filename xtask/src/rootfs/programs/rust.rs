@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The `selftests` package and the examples of the `evpoll` package, in a target folder of its own
-//! because its flags differ from xtask's.
+//! The `selftests` package, the examples of the `evpoll` package and `evhttpd`, in a target folder of
+//! its own because its flags differ from xtask's.
 
 use super::abis::Tools;
 use super::Program;
@@ -68,6 +68,16 @@ pub fn examples(ctx: &Ctx, tools: &Tools, step: &mut Step) -> anyhow::Result<Vec
         }
     }
     Ok(programs)
+}
+
+/// The server, for the host's own ABI only: the library below it is tested for all of them.
+pub fn evhttpd(ctx: &Ctx, step: &mut Step) -> anyhow::Result<Program> {
+    let mut cargo = cargo(ctx, "evhttpd");
+    cargo.arg("--bins");
+    for_the_host(&mut cargo);
+    run_logged(cargo, &ctx.log("guest-evhttpd"), step)?;
+    let program = folder(ctx, TARGET).join("evhttpd");
+    Ok(Program::new("programs/evhttpd", program))
 }
 
 fn for_the_host(cargo: &mut Command) {
