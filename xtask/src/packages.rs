@@ -64,6 +64,10 @@ pub const LINT: [&str; 7] = [
     "rustfmt-web",
 ];
 
+/// Clients of evhttpd, for `test`: they are what Debian ships, and so no part of the build. Each is
+/// a program of the package's name.
+pub const CLIENTS: [&str; 2] = ["curl", "wrk"];
+
 /// What the kernel's own tests are built with, for `peers`.
 pub const PEERS: [&str; 4] = ["gcc", "libc6-dev", "libcap-dev", "liburing-dev"];
 
@@ -183,7 +187,7 @@ fn stamp(ctx: &Ctx) -> std::path::PathBuf {
 /// ask for, not only for what is missing at this step.
 fn command_for(missing_now: &[&str]) -> String {
     let mut names = missing_now.to_vec();
-    let usual = [&KBUILD[..], &COMPILERS_AND_QEMU, &MULTILIB].concat();
+    let usual = [&KBUILD[..], &COMPILERS_AND_QEMU, &MULTILIB, &CLIENTS].concat();
     let later = missing(&usual)
         .into_iter()
         .filter(|name| candidate(name).is_some());

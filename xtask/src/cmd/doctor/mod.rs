@@ -106,6 +106,7 @@ fn programs(table: &mut Table) {
             &packages::MULTILIB,
             State::Optional,
         ),
+        ("for `test`", &packages::CLIENTS, State::Missing),
         ("for `lint`", &packages::LINT, State::Optional),
         ("for `peers`", &packages::PEERS, State::Optional),
     ] {

@@ -32,22 +32,16 @@ pub fn clippy(ctx: &Ctx, _step: &mut Step) -> anyhow::Result<Outcome> {
     conclude(&out, short_messages(&text), "rustup component add clippy")
 }
 
-/// What rustdoc says about the library for Rust programs, and its server: links that lead nowhere, for example.
+/// What rustdoc says about the library for Rust programs, and about its server: links that lead
+/// nowhere, for example.
 pub fn doc(ctx: &Ctx, _step: &mut Step) -> anyhow::Result<Outcome> {
     let mut cmd = Command::new("cargo");
-    cmd.args([
-        "doc",
-        "--package",
-        "evpoll",
-        "--package",
-        "evhttpd",
-        "--lib",
-    ])
-    .args(["--no-deps", "--keep-going"])
-    .env("CARGO_TERM_COLOR", "never")
-    .env("RUSTDOCFLAGS", "-D warnings")
-    .current_dir(&ctx.root)
-    .stdin(Stdio::null());
+    cmd.args(["doc", "--package", "evpoll", "--package", "evhttpd"])
+        .args(["--lib", "--no-deps", "--keep-going"])
+        .env("CARGO_TERM_COLOR", "never")
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .current_dir(&ctx.root)
+        .stdin(Stdio::null());
     let out = cmd.output().context("cannot run cargo")?;
     let findings = doc_messages(&String::from_utf8_lossy(&out.stderr));
     let mut outcome = conclude(&out, findings, "install rustdoc")?;

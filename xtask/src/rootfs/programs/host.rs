@@ -5,20 +5,17 @@
 use super::Program;
 use crate::error::Fatal;
 use crate::files;
+use crate::packages;
 use crate::progress::output;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Clients of evhttpd: they are what Debian ships, and so no part of the build. Each is in a
-/// package of its own name.
-pub const NAMES: [&str; 2] = ["curl", "wrk"];
-
-/// Them and all that they take, in `host` and `host/lib`.
+/// The clients of evhttpd and all that they take, in `host` and `host/lib`.
 pub fn programs() -> anyhow::Result<Vec<Program>> {
     let mut programs = Vec::new();
     let mut libraries = BTreeMap::new();
-    for name in NAMES {
+    for name in packages::CLIENTS {
         let path = files::program(name).ok_or_else(|| {
             Fatal::Setup(format!("no {name} in PATH: install the package {name}"))
         })?;

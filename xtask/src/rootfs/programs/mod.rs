@@ -66,7 +66,7 @@ pub struct TestPrograms {
 /// Builds what the tests need besides the host's own selftests: those for the other ABIs, and the
 /// programs that they run.
 pub fn for_tests(ctx: &Ctx, selftests: &Path) -> anyhow::Result<TestPrograms> {
-    packages::ensure(ctx, &host::NAMES)?;
+    packages::ensure(ctx, &packages::CLIENTS)?;
     let tools = abis::Tools::find(ctx)?;
     // Two commands at a time would put their files in each other's way.
     let _alone = Lock::take(ctx, "programs for other ABIs")?;
