@@ -57,21 +57,22 @@ pub fn start(options: &Options) -> Result<(), String> {
 
     let mut address = options.listen;
     let (ready, opened) = mpsc::channel();
-    let mut running = Vec::new();
+    let (end, ended) = mpsc::channel();
     for _ in 0..options.threads {
         let thread = Thread::new(options, &mut address, &config, &signals)?;
-        let ready = ready.clone();
-        running.push(thread::spawn(move || thread.run(&ready)));
+        let (ready, end) = (ready.clone(), end.clone());
+        // Who does not listen any more has ended the process.
+        thread::spawn(move || drop(end.send(thread.run(&ready))));
     }
-    drop(ready);
+    drop((ready, end));
     // All of them, or none: the others end with the process.
     for result in opened.iter().take(usize::from(options.threads)) {
         result?;
     }
     say(address, options);
     let mut cut_off = 0;
-    for thread in running {
-        match thread.join() {
+    for _ in 0..options.threads {
+        match ended.recv() {
             Ok(Ok(outcome)) => cut_off += outcome.cut_off,
             Ok(Err(error)) => return Err(format!("cannot wait for events: {error}")),
             Err(_) => return Err("a thread has panicked: see above, and report it".to_owned()),
