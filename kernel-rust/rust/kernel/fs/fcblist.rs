@@ -56,8 +56,8 @@ pub trait FileCallback: Send + Sync + Sized + 'static {
 
 /// A callback, with the data that it is called with.
 ///
-/// Is removed when it is dropped, which is in process context and may sleep. The owner must drop it when
-/// [`FileCallback::release`] asks for it; closing the file waits for that.
+/// Is removed when it is dropped, which is in process context and may sleep. The owner must drop it
+/// when [`FileCallback::release`] asks for it; closing the file waits for that.
 ///
 /// # Invariants
 ///
