@@ -269,7 +269,8 @@ pub fn scale() -> u32 {
     SCALE.load(Ordering::Relaxed)
 }
 
-/// Ends the running test as skipped. Only for what this kernel or machine does not have.
+/// Ends the running test as skipped. Only for what this kernel or machine does not have, or has no
+/// time for.
 pub fn skip(why: &str) -> ! {
     verdict('S', why);
     // SAFETY: ends the process.
