@@ -62,10 +62,6 @@ each!(CLIENTS, clients:
 );
 
 fn setup(backend: &'static str) -> Setup {
-    // It is the other one that depends on what this kernel checks.
-    if backend == "epoll" && scale() > 1 {
-        skip("a slow kernel has no time for the back end of epoll");
-    }
     let folder = std::env::var_os("EVPOLL_PROGRAMS").unwrap_or("/evpoll/programs".into());
     let program = PathBuf::from(folder).join("evhttpd");
     if !program.exists() {
