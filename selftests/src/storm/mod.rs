@@ -23,6 +23,7 @@ mod transfer;
 mod whole;
 
 use std::fs;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::Arc;
 use std::thread;
@@ -91,11 +92,30 @@ impl Shared {
     }
 }
 
+/// The limit of watches before the storm, which sets it. Restored in any case.
+struct Limit(String);
+
+impl Limit {
+    fn now() -> Self {
+        Limit(fs::read_to_string(WATCHES).expect(WATCHES))
+    }
+
+    fn restore(&self) {
+        fs::write(WATCHES, self.0.trim()).expect(WATCHES);
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
 /// One storm, from nothing to nothing: in a process of its own, with figures before and after. A
 /// failure is a panic. Prints what was done.
 #[track_caller]
 pub fn storm(options: Options) {
-    let old = fs::read_to_string(WATCHES).expect(WATCHES);
+    let limit = Limit::now();
     // What is allocated once and for all.
     let short = Options {
         time: options.time.min(Duration::from_millis(500)),
@@ -103,12 +123,12 @@ pub fn storm(options: Options) {
     };
     let warm = in_a_process(short);
     let before = Figures::now();
-    fs::write(WATCHES, old.trim()).expect(WATCHES);
+    limit.restore();
     let end = match warm {
         Exit::Code(0) => in_a_process(options),
         other => other,
     };
-    fs::write(WATCHES, old.trim()).expect(WATCHES);
+    limit.restore();
     check_eq!("the end of the storm's process", end, Exit::Code(0));
     compare_figures(&before);
 }
@@ -148,9 +168,16 @@ fn in_a_process(options: Options) -> Exit {
         need_files(8192);
         inside(options);
     });
-    let squeezed = squeeze::until(options.seed, || child.has_ended());
-    println!("{squeezed}");
-    child.wait()
+    let squeezed = catch_unwind(AssertUnwindSafe(|| {
+        squeeze::until(options.seed, || child.has_ended())
+    }));
+    // It sets the limit of watches in the end, so nobody leaves before.
+    let end = child.wait();
+    match squeezed {
+        Ok(what) => println!("{what}"),
+        Err(failure) => resume_unwind(failure),
+    }
+    end
 }
 
 /// The storm's process.

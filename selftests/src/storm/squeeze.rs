@@ -59,7 +59,13 @@ fn eater(group: &Group) {
     let fds: Vec<Fd> = (0..EACH).map(|_| r.dup()).collect();
     let (a, b) = socketpair(libc::SOCK_STREAM);
     let own = Queue::new(8);
-    own.add(&a, IN);
+    match own.try_ctl(EP_CTL_ADD, a.raw(), IN) {
+        Ok(_) => {}
+        // As below.
+        // SAFETY: ends the process.
+        Err(Errno(libc::ENOSPC)) => unsafe { libc::_exit(REFUSED) },
+        Err(e) => panic!("ADD before the memory limit: {e}"),
+    }
     // With the number of their watches.
     let mut queues: Vec<(Queue, usize)> = Vec::with_capacity(300);
     group.join();
