@@ -14,10 +14,11 @@ use crate::progress::Step;
 use crate::qemu;
 use anyhow::{ensure, Context};
 use pty::OnTerminal;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 type Test = fn(&Harness) -> anyhow::Result<()>;
 
@@ -67,9 +68,10 @@ pub fn run(ctx: &Ctx, names: &[&str], report: &mut Report) -> anyhow::Result<()>
 
 /// What they have in common.
 struct Harness {
-    /// This program, and what it was told about the kernel.
+    /// This program, what it was told about the kernel, and where it keeps what it has built.
     program: PathBuf,
     options: Vec<String>,
+    cache: PathBuf,
     /// A folder of their own.
     folder: PathBuf,
     _lock: Lock,
@@ -87,6 +89,10 @@ impl Harness {
         for inside in ["home", "share", "overlay"] {
             files::make_dir(&folder.join(inside))?;
         }
+        // The guest has the folders, and no symbolic link that leads to them.
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("Failed to find {}", folder.display()))?;
         std::fs::write(folder.join("overlay/before"), "before\n")?;
         std::fs::write(folder.join("job"), JOB)?;
         let accel = match ctx.accel {
@@ -104,6 +110,7 @@ impl Harness {
         Ok(Harness {
             program: std::env::current_exe().context("finding this program")?,
             options,
+            cache: ctx.cache.clone(),
             folder,
             _lock: lock,
             boot: Duration::from_secs(60) * slow,
@@ -119,16 +126,17 @@ impl Harness {
         self.folder.join(name).display().to_string()
     }
 
-    /// `cargo xtask run` for somebody who has no settings of his own.
+    /// `cargo xtask run` for somebody who has no settings of his own. He has another home, too; what
+    /// is looked for at home is named.
     fn xtask(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("run").args(&self.options);
         command
             .current_dir(&self.folder)
             .env("HOME", self.folder.join("home"))
+            .env("EVPOLL_CACHE", &self.cache)
             .env("SHELL", files::program("bash").unwrap_or_default())
             .env("TERM", "xterm");
-        // With another home, rustc would be looked for there.
         for (name, below) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
             let usual = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(below));
             if let (None, Some(folder)) = (std::env::var_os(name), usual) {
@@ -240,9 +248,9 @@ fn jobs(guest: &mut OnTerminal, soon: Duration) -> anyhow::Result<()> {
     stopped(guest)?;
     guest.type_in("bg\r")?;
     guest.expect("goes on", soon).context("bg")?;
-    guest.type_in("jobs | tr a-z A-Z; kill %1; wait\r")?;
+    guest.type_in("jobs | tr a-z A-Z; kill %1; wait %1; echo K$?\r")?;
     guest.expect("RUNNING", soon).context("jobs")?;
-    guest.expect("Terminated", soon).context("kill of a job")
+    guest.expect("K143", soon).context("kill of a job")
 }
 
 /// Types this until that is shown: what it is for may not be there yet at the first.
@@ -295,7 +303,7 @@ fn pipes(harness: &Harness) -> anyhow::Result<()> {
     let mut stdin = child.stdin.take().context("no stdin")?;
     let input = sent.clone();
     let writer = std::thread::spawn(move || stdin.write_all(&input));
-    let out = child.wait_with_output()?;
+    let out = output(child, harness.boot + harness.soon)?;
     let said = String::from_utf8_lossy(&out.stderr);
     ensure!(
         out.status.code() == Some(3),
@@ -316,9 +324,76 @@ fn pipes(harness: &Harness) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a program says until it ends, which it has to do in this time.
+fn output(mut child: Child, within: Duration) -> anyhow::Result<Output> {
+    let until = Instant::now() + within;
+    let stdout = whole(child.stdout.take());
+    let stderr = whole(child.stderr.take());
+    let mut ended = child.try_wait()?;
+    while ended.is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+        ended = child.try_wait()?;
+    }
+    if ended.is_none() {
+        child.kill()?;
+    }
+    let (status, stdout, stderr) = (child.wait()?, stdout.join(), stderr.join());
+    let stderr = stderr.unwrap_or_default();
+    ensure!(
+        ended.is_some(),
+        "it has not ended in {within:?}: {}",
+        String::from_utf8_lossy(&stderr)
+    );
+    Ok(Output {
+        status,
+        stdout: stdout.unwrap_or_default(),
+        stderr,
+    })
+}
+
+/// Everything that comes, up to an error.
+fn whole(from: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut from) = from {
+            // What came before an error is in `bytes`, and shows that something is missing.
+            let _ = from.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sh(script: &str) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn what_a_program_says_is_taken_to_its_end() {
+        let out = output(
+            sh("echo out; echo err >&2; exit 3"),
+            Duration::from_secs(20),
+        )
+        .unwrap();
+        assert_eq!(out.status.code(), Some(3));
+        assert_eq!(
+            (&out.stdout[..], &out.stderr[..]),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_an_error_that_quotes_it() {
+        let child = sh("echo stuck >&2; exec sleep 60");
+        let error = output(child, Duration::from_millis(500)).unwrap_err();
+        assert!(error.to_string().contains("stuck"), "{error}");
+    }
 
     #[test]
     fn they_are_selected_by_name_and_run_once() {
