@@ -27,30 +27,7 @@ macro_rules! each {
     };
 }
 
-each!(SCENARIOS, scenarios:
-    keep_alive,
-    parts_of_files,
-    http_1_0,
-    pipelining,
-    byte_by_byte,
-    bad_requests,
-    bodies,
-    refused_while_sending,
-    slow_requests,
-    idle_connections,
-    request_limit,
-    half_closed,
-    big_file,
-    truncated_file,
-    client_that_does_not_read,
-    resets,
-    connection_limit,
-    out_of_descriptors,
-    churn,
-    graceful_end,
-    end_with_a_deadline,
-    threads,
-);
+scenarios::every!(each SCENARIOS, scenarios:);
 
 each!(CLIENTS, clients:
     curl_files,

@@ -20,6 +20,38 @@ pub use server::Setup;
 
 const DATE: &str = "Last-Modified";
 
+/// Gives the names of all scenarios to a macro, after what else is for it.
+macro_rules! every {
+    ($macro:ident $($first:tt)*) => {
+        $macro! {
+            $($first)*
+            keep_alive,
+            parts_of_files,
+            http_1_0,
+            pipelining,
+            byte_by_byte,
+            bad_requests,
+            bodies,
+            refused_while_sending,
+            slow_requests,
+            idle_connections,
+            request_limit,
+            half_closed,
+            big_file,
+            truncated_file,
+            client_that_does_not_read,
+            resets,
+            connection_limit,
+            out_of_descriptors,
+            churn,
+            graceful_end,
+            end_with_a_deadline,
+            threads,
+        }
+    };
+}
+pub(crate) use every;
+
 /// Content that is nowhere the same.
 pub fn content(length: usize) -> Vec<u8> {
     let mut state = 1u32;
