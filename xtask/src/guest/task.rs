@@ -20,6 +20,15 @@ pub struct Place {
     pub folder: PathBuf,
 }
 
+impl Place {
+    pub fn new(how: How, folder: impl Into<PathBuf>) -> Place {
+        Place {
+            how,
+            folder: folder.into(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// Read-only as well, but visible although it lies in one that is covered ([`COVERED`]).
@@ -159,17 +168,13 @@ pub fn quote(word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn place(how: How, folder: &str) -> Place {
-        Place {
-            how,
-            folder: folder.into(),
-        }
-    }
-
     fn task() -> Task {
         Task {
             root: Root::Host {
-                places: vec![place(How::Overlay, "/srv/a b"), place(How::Share, "/srv/c")],
+                places: vec![
+                    Place::new(How::Overlay, "/srv/a b"),
+                    Place::new(How::Share, "/srv/c"),
+                ],
             },
             command: vec![
                 "/bin/echo".into(),

@@ -26,7 +26,7 @@ pub fn places(
         for dir in given {
             let folder = existing_dir(dir)?;
             check(option, how, &folder)?;
-            places.push(Place { how, folder });
+            places.push(Place::new(how, folder));
         }
     }
     places.sort_by(|a, b| a.folder.cmp(&b.folder));
@@ -48,11 +48,7 @@ pub fn places(
     let inside = covered(current) && !COVERED.iter().any(|top| current == Path::new(top));
     if inside && !there {
         let at = places.partition_point(|place| place.folder.as_path() < current);
-        let place = Place {
-            how: How::Keep,
-            folder: current.to_owned(),
-        };
-        places.insert(at, place);
+        places.insert(at, Place::new(How::Keep, current));
     }
     Ok(places)
 }
@@ -87,13 +83,6 @@ fn covered(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn place(how: How, folder: &str) -> Place {
-        Place {
-            how,
-            folder: folder.into(),
-        }
-    }
-
     /// Folders to name: what `existing_dir` asks is whether they are there.
     struct Folders(PathBuf);
 
@@ -124,7 +113,7 @@ mod tests {
     fn the_current_folder_stays_visible() {
         assert_eq!(kept("/home/me"), []);
         assert_eq!(kept("/tmp"), []);
-        assert_eq!(kept("/tmp/y"), [place(How::Keep, "/tmp/y")]);
+        assert_eq!(kept("/tmp/y"), [Place::new(How::Keep, "/tmp/y")]);
     }
 
     #[test]
@@ -163,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_covered_is_visible_only_in_a_place() {
-        let places = [place(How::Share, "/tmp/x")];
+        let places = [Place::new(How::Share, "/tmp/x")];
         assert!(visible(Path::new("/usr/bin/env"), &[]));
         assert!(!visible(Path::new("/tmp/x/program"), &[]));
         assert!(visible(Path::new("/tmp/x/program"), &places));
