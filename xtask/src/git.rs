@@ -12,10 +12,10 @@ use std::process::Command;
 const NAME: &str = "evpoll";
 const EMAIL: &str = "evpoll@localhost";
 
-/// Options of `git format-patch` that keep everything out of a patch that is not its own: its
-/// number in the series, the commit it happens to be, the version of git.
+/// Options of `git format-patch` that keep everything out of a patch that is not the series' own:
+/// the commit it happens to be, the version of git.
 const FORMAT: [&str; 9] = [
-    "--no-numbered",
+    "--numbered",
     "--zero-commit",
     "--no-signature",
     "--full-index",
@@ -97,6 +97,29 @@ pub fn format_patches(
     let patches = files::entries(scratch)?.into_iter().map(made).collect();
     files::remove(scratch)?;
     patches
+}
+
+/// What a cover letter says of the commits since `base`: who has written which, what they change, and
+/// what they are for.
+pub fn summary(dir: &Path, base: &str) -> anyhow::Result<String> {
+    let range = format!("{base}..HEAD");
+    let git = |args: &[&str]| {
+        let mut cmd = isolated(dir);
+        output(cmd.args(args)).context("summing up the commits")
+    };
+    let patches = git(&["shortlog", "-w72,2,4", &range])?;
+    let options = ["--no-color", "--no-ext-diff", "--find-renames=50%"];
+    let mut stat = vec!["diff", "--stat=72", "--summary"];
+    stat.extend(options);
+    stat.push(&range);
+    let files = git(&stat)?;
+    let kernel = git(&["log", "-1", "--format=%s", base])?;
+    Ok(format!(
+        "{}\n\n{}\n\nbase: {}\n",
+        patches.trim_end(),
+        files.trim_end(),
+        kernel.trim()
+    ))
 }
 
 /// The commit of the released kernel that a tree's commits stand on.

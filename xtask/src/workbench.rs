@@ -89,6 +89,11 @@ impl Workbench {
         git::format_patches(&self.dir, "base", &self.dir.join(".git/patches"))
     }
 
+    /// What a cover letter says of them.
+    pub fn summary(&self) -> anyhow::Result<String> {
+        git::summary(&self.dir, "base")
+    }
+
     /// All changes of the series together.
     pub fn diff(&self) -> anyhow::Result<String> {
         self.git(&["diff", "--no-color", "--no-ext-diff", "base", "HEAD"])

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `cargo xtask series`: keeps patches/ and kernel-rust/ one and the same, and the copy of the
-//! kernel's header in evpoll/include. Two more of its forms say what the series is worth to others:
+//! kernel's header in evpoll/include; the cover letter ends with what they consist of. Two more of its forms say what the series is worth to others:
 //! `--bisect` builds and boots each patch, `--onto` tries it on another kernel.
 
 mod bisect;
+mod cover;
 mod onto;
 mod span;
 
@@ -78,6 +79,9 @@ fn check(ctx: &Ctx, patches: &[Patch]) -> anyhow::Result<u8> {
     if !uapi::in_step(&ctx.root, header.as_deref())? {
         differences.push(format!("{}: not what the patches make of it", uapi::COPY));
     }
+    if !cover::in_step(ctx, &bench.summary()?)? {
+        differences.push(cover::out_of_step());
+    }
     let made = bench.patches()?;
     differences.extend(
         changes(patches, &made)?
@@ -122,7 +126,7 @@ fn regenerate(ctx: &Ctx, patches: &[Patch]) -> anyhow::Result<u8> {
             bench.amend(&series::rust_folder(&ctx.root).join(file), file)?;
         }
     }
-    write(ctx, patches, &bench.patches()?)?;
+    write(ctx, patches, &bench.patches()?, &bench.summary()?)?;
     copy_header(ctx, bench.file(Path::new(uapi::SOURCE))?)?;
     Ok(0)
 }
@@ -162,7 +166,8 @@ fn from_tree(ctx: &Ctx, tree: &Path) -> anyhow::Result<u8> {
         ));
     }
     let made = git::format_patches(tree, &base, &ctx.cache.join(".tmp-patches"))?;
-    write(ctx, &series::patches(&ctx.root)?, &made)?;
+    let summary = git::summary(tree, &base)?;
+    write(ctx, &series::patches(&ctx.root)?, &made, &summary)?;
 
     copy_header(ctx, git::committed(tree, Path::new(uapi::SOURCE))?)?;
     let added = series::added_rust(&series::patches(&ctx.root)?);
@@ -233,8 +238,13 @@ fn changes(patches: &[Patch], made: &[(String, Vec<u8>)]) -> anyhow::Result<Vec<
     Ok(changes)
 }
 
-/// Makes patches/ hold exactly these patches, beside the cover letter.
-fn write(ctx: &Ctx, patches: &[Patch], made: &[(String, Vec<u8>)]) -> anyhow::Result<()> {
+/// Makes patches/ hold exactly these patches, and the cover letter end with what they consist of.
+fn write(
+    ctx: &Ctx,
+    patches: &[Patch],
+    made: &[(String, Vec<u8>)],
+    summary: &str,
+) -> anyhow::Result<()> {
     let folder = ctx.root.join("patches");
     let changes = changes(patches, made)?;
     for change in &changes {
@@ -252,6 +262,9 @@ fn write(ctx: &Ctx, patches: &[Patch], made: &[(String, Vec<u8>)]) -> anyhow::Re
                 println!("patches/{name}: written");
             }
         }
+    }
+    if cover::update(ctx, summary)? {
+        println!("{}", cover::written());
     }
     println!("{} patches, {} of them changed", made.len(), changes.len());
     Ok(())
