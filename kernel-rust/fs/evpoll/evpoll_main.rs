@@ -28,10 +28,12 @@
 //!   `pipe->mutex`, which is taken below it, while they fault.
 //! - `NESTING`, a mutex, one for all queues: who watches whom among queues. Taken when a queue is
 //!   added to another or removed.
-//! - `Queue::memory`, a mutex: the pages and the list of mappings. Also taken below `mmap_lock`, by
-//!   faults and when a mapping comes or goes; nothing but allocations happens with it held.
 //! - `pipe->mutex`, for a pipe: taken to add, change and remove a callback, and by those who write
-//!   to the pipe, who need no other lock for its list.
+//!   to the pipe, who need no other lock for its list. They fault with it held, so it may take as
+//!   long as the owner of that memory likes; what waits for `ctl` waits with it.
+//! - `Queue::memory`, a mutex: the pages and the list of mappings. Also taken below `mmap_lock`, by
+//!   faults (so below `pipe->mutex`, where a pipe is written from a mapping) and when a mapping comes
+//!   or goes; nothing but allocations happens with it held.
 //! - `fcb_head.lock`, a spinlock of the event source: taken by the other producers, and as well to
 //!   add, change and remove a callback.
 //! - `Queue::state`, the spinlock of the queue's wait queue: the double buffer and the slots of all

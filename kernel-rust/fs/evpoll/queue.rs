@@ -304,8 +304,8 @@ unsafe impl AnonFile for QueueFile {
         Ok(queue)
     }
 
-    fn write(queue: ArcBorrow<'_, Queue>, _file: &File, reader: UserSliceReader) -> Result<usize> {
-        crate::requests::write(queue, reader)
+    fn write(queue: ArcBorrow<'_, Queue>, file: &File, reader: UserSliceReader) -> Result<usize> {
+        crate::requests::write(queue, file, reader)
     }
 
     fn ioctl(

@@ -13,13 +13,17 @@ use crate::{
     },
     with_file, //
 };
-use core::mem::offset_of;
+use core::{
+    mem::offset_of,
+    ptr, //
+};
 use kernel::{
     bindings,
     ffi::{
         c_int,
         c_void, //
     },
+    fs::File,
     ioctl::{
         _IO,
         _IOR,
@@ -27,6 +31,7 @@ use kernel::{
     },
     prelude::*,
     sync::ArcBorrow,
+    task::Task,
     uaccess::{
         UserPtr,
         UserSlice,
@@ -39,9 +44,24 @@ const ENTRY_SIZE: usize = size_of::<Entry>();
 /// Elements of the array that are read at a time.
 const CHUNK: usize = 32;
 
+/// For so many elements that were not read yet the table gets room ahead, at most: there may be less
+/// in the array than its size says.
+const AHEAD: usize = 1 << 14;
+
 /// Applies an array of `struct pollfd`, in order. Returns the size of what was applied before the
 /// first that fails, or before a signal; or why the very first one fails.
-pub(crate) fn write(queue: ArcBorrow<'_, Queue>, mut reader: UserSliceReader) -> Result<usize> {
+///
+/// The descriptors are those of the caller, who need not know that it writes to a queue: somebody
+/// may have made one the stdout of a program that can do more than himself. So only who has opened
+/// it, with the credentials of then, may.
+pub(crate) fn write(
+    queue: ArcBorrow<'_, Queue>,
+    file: &File,
+    mut reader: UserSliceReader,
+) -> Result<usize> {
+    if !has_opened(file) {
+        return Err(EACCES);
+    }
     if reader.len() % ENTRY_SIZE != 0 {
         return Err(EINVAL);
     }
@@ -63,7 +83,7 @@ pub(crate) fn write(queue: ArcBorrow<'_, Queue>, mut reader: UserSliceReader) ->
         }
         if result.is_ok() {
             let mut ctl = queue.ctl.lock();
-            ctl.to_come = (reader.len() + chunk.len()) / ENTRY_SIZE;
+            ctl.to_come = ((reader.len() + chunk.len()) / ENTRY_SIZE).min(AHEAD);
             result = chunk.chunks_exact(ENTRY_SIZE).try_for_each(|entry| {
                 apply(queue, &mut ctl, entry)?;
                 applied = applied.wrapping_add(ENTRY_SIZE);
@@ -80,6 +100,14 @@ pub(crate) fn write(queue: ArcBorrow<'_, Queue>, mut reader: UserSliceReader) ->
         unsafe { bindings::cond_resched() };
     }
     Ok(applied)
+}
+
+/// Whether the caller has the credentials that the file was opened with.
+#[inline]
+fn has_opened(file: &File) -> bool {
+    // SAFETY: `current` is there, and nobody else changes what it points to.
+    let own = unsafe { (*Task::current_raw()).cred };
+    ptr::eq(file.cred().as_ptr(), own)
 }
 
 /// Applies one element. `ctl` is that of the queue.

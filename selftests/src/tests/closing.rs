@@ -3,7 +3,7 @@
 //! duplicates and messages, and with events on their way. The plain cases are among `watch`.
 
 use std::os::raw::{c_int, c_uint};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,7 @@ tests!("closing":
     queue_in_a_child,
     queue_under_events,
     queue_and_watched_at_once,
+    queue_and_both_ends_at_once,
     queue_with_many_watches,
 );
 
@@ -557,6 +558,42 @@ fn queue_and_watched_at_once() {
             s.spawn(|| drop(q));
             let _ = write(&w, b"x");
             drop(b);
+        });
+    }
+}
+
+/// A pipe is freed by who closes its last end, while the queue, which has no reference to it, has
+/// only just taken its watch off.
+fn queue_and_both_ends_at_once() {
+    const PIPES: usize = 24;
+    for _ in 0..100 {
+        let q = Queue::new(PIPES as c_int);
+        let mut readers = Vec::new();
+        let mut writers = Vec::new();
+        for _ in 0..PIPES {
+            let (r, w) = pipe();
+            q.add(&r, IN);
+            readers.push(r);
+            writers.push(w);
+        }
+        let here = AtomicUsize::new(0);
+        let together = || {
+            here.fetch_add(1, SeqCst);
+            while here.load(SeqCst) < 3 {
+                thread::yield_now();
+            }
+        };
+        thread::scope(|s| {
+            s.spawn(|| {
+                together();
+                drop(readers);
+            });
+            s.spawn(|| {
+                together();
+                drop(q);
+            });
+            together();
+            drop(writers);
         });
     }
 }

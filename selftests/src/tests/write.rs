@@ -41,6 +41,7 @@ tests!("write":
     count_beyond_all_bounds,
     array_that_ends_at_an_unmapped_page,
     array_across_the_end_of_memory,
+    array_much_shorter_than_its_size,
     misaligned_array,
     array_in_read_only_memory,
     ten_thousand_elements,
@@ -50,6 +51,7 @@ tests!("write":
     vector_of_arrays,
     through_a_duplicate,
     by_a_child,
+    by_others,
     wakes_nobody_by_itself,
     same_as_ctl,
     races_ctl,
@@ -59,6 +61,7 @@ tests!("write":
 );
 
 const SIZE: usize = size_of::<PollFd>();
+const NOBODY: libc::uid_t = 65534;
 
 fn pipes(n: usize) -> Vec<(Fd, Fd)> {
     (0..n).map(|_| pipe()).collect()
@@ -469,6 +472,27 @@ fn array_across_the_end_of_memory() {
     }
 }
 
+/// What the size says costs nothing, until it is there.
+fn array_much_shorter_than_its_size() {
+    const MOST: usize = 16 << 10;
+    let q = Queue::new(EVPOLL_MAX_FDS);
+    let (r, _w) = pipe();
+    let at = page_before_a_hole() - SIZE;
+    place(at, &[change(&r, IN)]);
+    let available = || kilobytes("/proc/meminfo", "MemAvailable:");
+    let before = available();
+    // As far as addresses of 32 bits go above a mapping.
+    let size = if size_of::<usize>() == 4 {
+        64 << 20
+    } else {
+        1 << 30
+    };
+    check_eq!("what is there", ok("write", try_write(&q, at, size)), SIZE);
+    let taken = before.saturating_sub(available());
+    check!(taken < MOST, "one watch took {taken} kB");
+    check_eq!("watches", watches(&q), 1);
+}
+
 fn misaligned_array() {
     let memory = map_anonymous(PAGE, libc::PROT_READ | libc::PROT_WRITE) as usize;
     for off in 1..8 {
@@ -621,6 +645,33 @@ fn by_a_child() {
         try_apply(&q, &[PollFd::new(number, REMOVE, 0)]),
         libc::EBADF,
     );
+}
+
+/// Only who has opened a queue may write to it: others may not know that they do, and the
+/// descriptors are theirs.
+fn by_others() {
+    for q in [Queue::new(8), device(8).0] {
+        fork(|| {
+            let same = libc::uid_t::MAX;
+            // SAFETY: takes no pointer.
+            let changed = sys(unsafe { libc::setresuid(NOBODY, same, same) });
+            ok("setresuid", changed);
+            let (r, w) = pipe();
+            for array in [vec![], vec![change(&r, IN)], vec![change(&r, REMOVE)]] {
+                fails("write by another", try_apply(&q, &array), libc::EACCES);
+            }
+            check_eq!("watches", watches(&q), 0);
+            // Who makes this call knows what it is for.
+            q.add(&r, IN);
+            put(&w, b"x");
+            q.expect("in the child", &[entry(&r, IN, IN)]);
+            let own = Queue::new(8);
+            apply(&own, &[change(&r, IN)]);
+        })
+        .succeed();
+        let (r, _w) = pipe();
+        apply(&q, &[change(&r, IN)]);
+    }
 }
 
 fn wakes_nobody_by_itself() {

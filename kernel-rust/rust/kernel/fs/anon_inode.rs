@@ -47,8 +47,10 @@ use core::{
 ///
 /// # Safety
 ///
-/// [`operations`](Self::operations) always returns a reference to the same `static`, by whose
-/// address files of this kind are known.
+/// - [`operations`](Self::operations) always returns a reference to the same `static`, by whose
+///   address files of this kind are known.
+/// - The implementation is part of the kernel image, not of a module: files do not keep a module
+///   from being unloaded.
 pub unsafe trait AnonFile: Sized + 'static {
     /// What a file of this kind owns.
     type Data: ForeignOwnable + Send + Sync;
