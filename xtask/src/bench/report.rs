@@ -71,8 +71,9 @@ const ABOUT: [(&str, &str); 9] = [
     ),
     (
         "producers",
-        "Threads that write to pipes of their own, and one that waits for the events and reads. \
-         By the clock: the median of several runs in turn, with the least and the most.",
+        "Threads that write to pipes of their own, and one that waits for the events and reads, \
+         each bound to a processor of its own as far as there are any. By the clock: the median \
+         of several runs, with the least and the most. In each run the interfaces take turns.",
     ),
     (
         "fd-scale",
@@ -86,6 +87,11 @@ const ABOUT: [(&str, &str); 9] = [
          Functions that take the same in all three are one row.",
     ),
 ];
+
+/// Over the table of what the runs are of each other.
+const RATIOS: &str =
+    "In percent of `epoll-edge` in the same run: the median of the runs, with the \
+                      least and the most";
 
 /// Writes it all. Returns the page.
 pub fn write(folder: &Path, results: &Results) -> anyhow::Result<PathBuf> {
@@ -160,6 +166,9 @@ pub fn text(results: &Results) -> String {
             group.meaning(),
             group.table().text()
         );
+        if let Some(ratios) = group.ratios() {
+            out += &format!("{}:\n{}", RATIOS.replace('`', ""), ratios.text());
+        }
         for gap in &group.gaps {
             out += &format!("  {gap}\n");
         }
@@ -273,6 +282,10 @@ fn section(group: &Group, measured: &[Measured]) -> Vec<Block> {
         blocks.push(Block::Text(format!("{setting}.")));
     }
     blocks.push(Block::Table(group.table()));
+    if let Some(ratios) = group.ratios() {
+        blocks.push(Block::Text(format!("{RATIOS}:")));
+        blocks.push(Block::Table(ratios));
+    }
     blocks.extend(composition(group, measured).map(Block::Table));
     if !group.gaps.is_empty() {
         blocks.push(Block::List(group.gaps.clone()));
