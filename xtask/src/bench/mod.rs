@@ -14,7 +14,7 @@ mod targets;
 pub use figures::{parse, Figure, Measured, Setting, BARE};
 pub use profile::{read as read_profile, Profile};
 pub use repeat::differences;
-pub use report::{json, text, write as write_report, Results};
+pub use report::{json, text, try_write as try_report, write as write_report, Results};
 pub use symbols::Symbols;
 
 /// Where the instructions of an event are spent.

@@ -93,6 +93,12 @@ const RATIOS: &str =
     "In percent of `epoll-edge` in the same run: the median of the runs, with the \
                       least and the most";
 
+/// Whether [`write`] could write its files now: an error if not.
+pub fn try_write(folder: &Path) -> anyhow::Result<()> {
+    let mut names = [PAGE, TEXT, FIGURES].into_iter();
+    names.try_for_each(|name| files::try_write(&folder.join(name)))
+}
+
 /// Writes it all. Returns the page.
 pub fn write(folder: &Path, results: &Results) -> anyhow::Result<PathBuf> {
     files::make_dir(folder)?;

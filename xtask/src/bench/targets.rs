@@ -402,7 +402,7 @@ mod tests {
             verdicts(&lines)[10]
         };
         // As it was measured.
-        let measured = verdict([17_124.6, 17_145.1], [17_336.1, 17_353.4]);
+        let measured = verdict([17_125.0, 17_145.1], [17_336.1, 17_353.4]);
         assert_eq!(measured, Some(true));
         // A tenth more, and a tenth less, of what is 0.1 % of the request.
         assert_eq!(verdict([17_125.0; 2], [17_336.0, 17_357.0]), Some(false));
