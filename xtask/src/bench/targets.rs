@@ -2,7 +2,7 @@
 //! What evpoll is meant to cost, and what it does.
 
 use super::figures::{
-    percent, Cell, Figure, Measured, BARE, COMPARED as EPOLL, NO_QUEUE, UNPATCHED,
+    percent, Cell, Figure, Measured, Setting, BARE, COMPARED as EPOLL, NO_QUEUE, UNPATCHED,
 };
 use super::table::{Side, Table, GAP};
 use serde_json::{json, Value};
@@ -10,11 +10,53 @@ use serde_json::{json, Value};
 /// One of them, as a row of the table.
 #[derive(Debug, PartialEq)]
 pub struct Target {
-    what: String,
+    pub what: String,
     limit: String,
     measured: String,
+    /// What is compared with the limit, as a number.
+    value: Option<f64>,
+    unit: &'static str,
+    /// The benchmark that it is a figure of, and whose.
+    of: (&'static str, &'static str),
+    /// Where it was measured, if it was.
+    setting: Option<Setting>,
     /// None if it was not measured.
     pub met: Option<bool>,
+}
+
+impl Target {
+    /// As one of the figures, beside those that were measured.
+    pub fn figure(&self) -> Figure {
+        let params = [("what", &self.what), ("limit", &self.limit)];
+        let own = |(name, text): (&str, &String)| (name.to_owned(), json!(text));
+        let (benchmark, interface) = self.of;
+        let raw = [
+            ("met", json!(self.met)),
+            ("measured", json!(self.measured)),
+            ("benchmark", json!(benchmark)),
+        ];
+        Figure {
+            name: "target".into(),
+            interface: interface.into(),
+            params: params.map(own).into_iter().collect(),
+            value: self.value.map(digits),
+            unit: self.unit.into(),
+            error: self.met.is_none().then(|| "not measured".to_owned()),
+            raw: raw
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    pub fn setting(&self) -> Option<&Setting> {
+        self.setting.as_ref()
+    }
+}
+
+/// A difference of what has one digit behind the point has more of them, which mean nothing.
+fn digits(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }
 
 /// Instructions for an event, in pipetest with so many pipes.
@@ -42,6 +84,8 @@ const FLAT_DELIVERY: f64 = 20.0;
 const CPUS: u64 = 4;
 
 const EVPOLL: &str = "evpoll";
+const INSTRUCTIONS: &str = "instructions";
+const PERCENT: &str = "%";
 const URING: &str = "io_uring-multishot";
 
 /// All of them, met or not.
@@ -50,53 +94,51 @@ pub fn targets(measured: &[Measured]) -> Vec<Target> {
     let mut all = Vec::new();
     for (active, limit) in DELIVERY {
         let what = format!("delivery of an event, {active} a wait, {PIPES} pipes");
-        all.push(at_most(
-            what,
-            limit,
-            "instructions",
-            figures.delivery(PIPES, active),
-        ));
+        let value = figures.delivery(PIPES, active);
+        all.push(at_most("pipetest", what, limit, INSTRUCTIONS, value));
     }
     for (active, _) in DELIVERY {
         all.push(figures.flat_pipes(active));
     }
-    let one = figures.instructions("syscall", EVPOLL, &[("call", json!("ADD and DEL"))]);
-    all.push(at_most(
-        "ADD and DEL of a watch".into(),
-        ADD_AND_DEL,
-        "instructions",
-        one,
-    ));
-    let op = |op: &str| {
-        let params = [("op", json!(op)), ("watches", json!(MANY_WATCHES))];
-        figures.instructions("ctl", EVPOLL, &params)
-    };
+    let what = "ADD and DEL of a watch".to_owned();
+    let value = figures.instructions("syscall", EVPOLL, &[("call", json!("ADD and DEL"))]);
+    all.push(at_most("syscall", what, ADD_AND_DEL, INSTRUCTIONS, value));
+
+    let many = || ("watches", json!(MANY_WATCHES));
+    let op = |op: &str| figures.instructions("ctl", EVPOLL, &[("op", json!(op)), many()]);
     let what = "ADD in a batch by write(2), each descriptor".to_owned();
-    all.push(at_most(
-        what,
-        BATCH_ADD,
-        "instructions",
-        op("ADD by write(2)"),
-    ));
+    let value = op("ADD by write(2)");
+    all.push(at_most("ctl", what, BATCH_ADD, INSTRUCTIONS, value));
     let what = format!("closing a queue of {MANY_WATCHES}, each watch");
-    all.push(at_most(what, CLOSE, "instructions", op("close")));
-    let bytes = figures.value(
-        "memory",
-        EVPOLL,
-        "bytes/watch",
-        &[("watches", json!(MANY_WATCHES))],
-    );
-    all.push(at_most(
-        "kernel memory of a watch".into(),
-        MEMORY,
-        "bytes",
-        bytes,
-    ));
+    all.push(at_most("ctl", what, CLOSE, INSTRUCTIONS, op("close")));
+
+    let what = "kernel memory of a watch".to_owned();
+    let value = figures.value("memory", EVPOLL, "bytes/watch", &[many()]);
+    all.push(at_most("memory", what, MEMORY, "bytes", value));
     all.push(figures.idle());
     all.push(figures.below_peers());
     all.push(figures.flat_deadconn());
     all.push(figures.producers());
+    for target in &mut all {
+        target.setting = setting(measured, target);
+    }
     all
+}
+
+/// That of the boot that its figures come from: times are beside what is counted, and never judged;
+/// and of the boots of producers it is one.
+fn setting(measured: &[Measured], target: &Target) -> Option<Setting> {
+    target.met?;
+    let of = |figure: &Figure| {
+        let cpus = figure
+            .params
+            .get("cpus")
+            .is_none_or(|cpus| *cpus == json!(CPUS));
+        let timed = figure.unit.starts_with("ns/");
+        (figure.name.as_str(), figure.interface.as_str()) == target.of && cpus && !timed
+    };
+    let boot = measured.iter().find(|boot| boot.figures.iter().any(of));
+    boot.map(|boot| boot.setting.clone())
 }
 
 pub fn table(targets: &[Target]) -> Table {
@@ -123,28 +165,22 @@ pub fn table(targets: &[Target]) -> Table {
 }
 
 /// A figure that shall not be larger.
-fn at_most(what: String, limit: f64, unit: &str, value: Option<f64>) -> Target {
+fn at_most(
+    benchmark: &'static str,
+    what: String,
+    limit: f64,
+    unit: &'static str,
+    value: Option<f64>,
+) -> Target {
     Target {
         what,
         limit: format!("\u{2264} {limit} {unit}"),
         measured: value.map_or(GAP.into(), |value| format!("{value:.1}")),
+        value,
+        unit,
+        of: (benchmark, EVPOLL),
+        setting: None,
         met: value.map(|value| value <= limit),
-    }
-}
-
-/// A figure that shall not move away from another.
-fn flat(what: String, from_to: Option<(f64, f64)>) -> Target {
-    let change = from_to.map(|(from, to)| percent(to, from));
-    Target {
-        what,
-        limit: format!("within {FLAT} %"),
-        measured: match (from_to, change) {
-            (Some((from, to)), Some(change)) => {
-                format!("{from:.1} and {to:.1}: {change:+.1} %")
-            }
-            _ => GAP.into(),
-        },
-        met: change.map(|change| change.abs() <= FLAT),
     }
 }
 
@@ -178,8 +214,25 @@ impl Figures<'_> {
 
     fn flat_pipes(&self, active: u64) -> Target {
         let few = self.delivery(FEW_PIPES, active);
-        let what = format!("the same, {active} a wait, at {MANY_PIPES} pipes as at {FEW_PIPES}");
-        flat(what, few.zip(self.delivery(MANY_PIPES, active)))
+        let from_to = few.zip(self.delivery(MANY_PIPES, active));
+        let change = from_to.map(|(from, to)| percent(to, from));
+        Target {
+            what: format!(
+                "delivery of an event, {active} a wait, at {MANY_PIPES} pipes as at {FEW_PIPES}"
+            ),
+            limit: format!("within {FLAT} %"),
+            measured: match (from_to, change) {
+                (Some((from, to)), Some(change)) => {
+                    format!("{from:.1} and {to:.1}: {change:+.1} %")
+                }
+                _ => GAP.into(),
+            },
+            value: change,
+            unit: PERCENT,
+            of: ("pipetest", EVPOLL),
+            setting: None,
+            met: change.map(|change| change.abs() <= FLAT),
+        }
     }
 
     /// Every path counts: the one that has become dearest is shown.
@@ -206,6 +259,10 @@ impl Figures<'_> {
             measured: worst.as_ref().map_or(GAP.into(), |(change, path)| {
                 format!("{change:+.2} % ({path}, the worst)")
             }),
+            value: worst.as_ref().map(|(change, _)| *change),
+            unit: PERCENT,
+            of: ("idle", NO_QUEUE),
+            setting: None,
             met: worst.map(|(change, _)| change <= IDLE),
         }
     }
@@ -223,6 +280,10 @@ impl Figures<'_> {
             measured: all.map_or(GAP.into(), |((ours, epoll), uring)| {
                 format!("{ours:.1} ({epoll:.1}, {uring:.1})")
             }),
+            value: ours,
+            unit: INSTRUCTIONS,
+            of: ("deadconn", EVPOLL),
+            setting: None,
             met: all.map(|((ours, epoll), uring)| ours < epoll && ours < uring),
         }
     }
@@ -232,11 +293,18 @@ impl Figures<'_> {
         let cost = |idle| self.deadconn(EVPOLL, idle);
         let from_to = cost(FEW_IDLE).zip(cost(MANY_IDLE));
         Target {
-            what: format!("the same, among {MANY_IDLE} idle connections as among {FEW_IDLE}"),
+            what: format!(
+                "HTTP request among {MANY_IDLE} idle connections as among {FEW_IDLE}, less the \
+                 bare cost"
+            ),
             limit: format!("within {FLAT_DELIVERY} instructions"),
             measured: from_to.map_or(GAP.into(), |(from, to)| {
                 format!("{from:.1} and {to:.1}: {:+.1}", to - from)
             }),
+            value: from_to.map(|(from, to)| to - from),
+            unit: INSTRUCTIONS,
+            of: ("deadconn", EVPOLL),
+            setting: None,
             met: from_to.map(|(from, to)| (to - from).abs() <= FLAT_DELIVERY),
         }
     }
@@ -264,6 +332,10 @@ impl Figures<'_> {
                     ratio.percents()
                 )
             }),
+            value: worst.map(|(ratio, _)| ratio.value),
+            unit: PERCENT,
+            of: ("producers", EVPOLL),
+            setting: None,
             met: worst.map(|(ratio, _)| ratio.value >= 100.0),
         }
     }
@@ -273,6 +345,7 @@ impl Figures<'_> {
 mod tests {
     use super::super::figures::tests::boot;
     use super::*;
+    use std::collections::BTreeSet;
 
     fn line(name: &str, of: &str, params: &str, value: f64, unit: &str) -> String {
         format!(
@@ -412,6 +485,44 @@ mod tests {
             verdict([17_000.0, 18_000.0], [17_200.0, 18_219.0]),
             Some(true)
         );
+    }
+
+    #[test]
+    fn each_is_a_figure_with_the_setting_that_it_was_measured_in() {
+        let mut others = boot(&all(0.0));
+        let ours = |figure: &Figure| figure.name != "producers";
+        let (figures, producers): (Vec<_>, _) = others.figures.into_iter().partition(ours);
+        let mut two = producers.clone();
+        for figure in &mut two {
+            figure.params.insert("cpus".into(), json!(2));
+        }
+        others.figures = figures;
+        let several = |processors, figures| Measured {
+            setting: Setting {
+                processors,
+                ..others.setting.clone()
+            },
+            figures,
+        };
+        let measured = [several(2, two), several(4, producers), others];
+        let found = targets(&measured);
+        let processors = |target: &Target| target.setting().unwrap().processors;
+        assert!(found[..11].iter().all(|target| processors(target) == 1));
+        assert_eq!(processors(&found[11]), 4);
+
+        let figure = found[0].figure();
+        assert_eq!(
+            (figure.value, figure.unit.as_str()),
+            (Some(80.0), "instructions")
+        );
+        assert_eq!(figure.raw["met"], json!(true));
+        assert_eq!(figure.params["limit"], json!("\u{2264} 80 instructions"));
+        let figure = targets(&[])[0].figure();
+        assert_eq!((figure.value, &figure.raw["met"]), (None, &Value::Null));
+        assert_eq!(figure.error.as_deref(), Some("not measured"));
+        // They can be told apart.
+        let whats: BTreeSet<&String> = found.iter().map(|target| &target.what).collect();
+        assert_eq!(whats.len(), found.len());
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn conclude(args: &cli::Bench, results: &Results, differences: &[String]) -> any
         return Err(Fatal::Failed(text).into());
     }
     if let Some(file) = &args.json {
-        files::write(file, bench::json(&results.measured)?.as_bytes())?;
+        files::write(file, bench::json(results)?.as_bytes())?;
     }
     if let Some(folder) = &args.report {
         let page = bench::write_report(folder, results)?;
