@@ -16,3 +16,4 @@ pub use profile::{read as read_profile, Profile, Profiles};
 pub use repeat::differences;
 pub use report::{json, text, try_write as try_report, write as write_report, Results};
 pub use symbols::Symbols;
+pub use targets::{targets, Target};

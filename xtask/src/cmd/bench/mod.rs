@@ -7,7 +7,7 @@ mod boot;
 mod plan;
 mod trace;
 
-use crate::bench::{self, Measured, Profiles, Results, Setting, Symbols, BARE};
+use crate::bench::{self, Measured, Profiles, Results, Setting, Symbols, Target, BARE};
 use crate::cli;
 use crate::ctx::{Accel, Ctx};
 use crate::error::Fatal;
@@ -81,7 +81,27 @@ fn conclude(args: &cli::Bench, results: &Results, differences: &[String]) -> any
         let page = bench::write_report(folder, results)?;
         progress::say(&format!("xtask: the report is {}", page.display()));
     }
-    Ok(())
+    match args.targets {
+        true => judge(&bench::targets(&results.measured)),
+        false => Ok(()),
+    }
+}
+
+/// An error unless all targets are met. Those of benchmarks that were not asked for do not count,
+/// but one has to be there.
+fn judge(targets: &[Target]) -> anyhow::Result<()> {
+    let missed: Vec<&str> = targets
+        .iter()
+        .filter(|target| target.met == Some(false))
+        .map(|target| target.what.as_str())
+        .collect();
+    let text = match missed.len() {
+        0 if targets.iter().any(|target| target.met.is_some()) => return Ok(()),
+        0 => "none of the targets was measured".to_owned(),
+        1 => format!("a target is not met: {}", missed[0]),
+        n => format!("{n} targets are not met: {}", missed.join("; ")),
+    };
+    Err(Fatal::Failed(text).into())
 }
 
 /// An error, before anything takes its time, if what is measured could not be written.
@@ -355,6 +375,7 @@ mod tests {
             cli::Bench {
                 json: json.map(|name| self.0.join(name)),
                 report: report.map(|name| self.0.join(name)),
+                targets: false,
                 names: Vec::new(),
             }
         }
@@ -427,6 +448,32 @@ mod tests {
         conclude(&args, &results(LINE), &[]).unwrap();
         assert!(files::read_text(&file).unwrap().contains("900.0"));
         assert!(folder.0.join("report").is_dir());
+    }
+
+    #[test]
+    fn targets_are_judged_if_that_is_asked_for() {
+        let folder = Folder::new("targets");
+        let mut args = folder.args(Some("figures.json"), None);
+        let dear = LINE.replace("900.0", "1000.1");
+        let other = LINE.replace("ADD and DEL", "getppid");
+        for line in [LINE, &dear, &other] {
+            conclude(&args, &results(line), &[]).unwrap();
+        }
+        args.targets = true;
+        conclude(&args, &results(LINE), &[]).unwrap();
+        let error = |line: &str| conclude(&args, &results(line), &[]).unwrap_err();
+        let found = error(&dear);
+        assert!(
+            found
+                .to_string()
+                .ends_with("not met: ADD and DEL of a watch"),
+            "{found}"
+        );
+        assert!(matches!(found.downcast_ref(), Some(Fatal::Failed(_))));
+        // They are written all the same.
+        let written = files::read_text(&folder.0.join("figures.json")).unwrap();
+        assert!(written.contains("1000.1"));
+        assert!(error(&other).to_string().contains("none of the targets"));
     }
 
     #[test]
