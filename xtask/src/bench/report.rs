@@ -47,7 +47,12 @@ const ABOUT: [(&str, &str); 9] = [
     (
         "pipetest",
         "`active` of the pipes get a byte each, evenly spread; one wait gives their events; the \
-         bytes are read. Other columns than `bare` are without the writes and the reads.",
+         bytes are read. Other columns than `bare` are without the writes and the reads. The \
+         number of writes W that a figure is the mean of, `writes` in the JSON, depends on \
+         `active`: 20 000 with one active pipe, in as many rounds, and 40 000 with more, in \
+         40 000 / `active` rounds. poll and select, which look at every pipe in each round, get \
+         1 000 000 / `pipes` rounds if that is less, but ten at least: so their W is between 10 \
+         and 40 000.",
     ),
     (
         "deadconn",
@@ -57,18 +62,24 @@ const ABOUT: [(&str, &str); 9] = [
     ),
     (
         "syscall",
-        "Single calls, with a watch that is the only one.",
+        "Single calls, with a watch that is the only one; `getppid` is one that does nothing. \
+         These are evpoll's calls, and those of epoll that do the same.",
     ),
     (
         "ctl",
         "Watches added, modified and removed, one by one or, by evpoll's write(2), all in one \
          call; `first ADD` is of pipes that nobody has watched before; `close` is that of the \
-         queue with all of them.",
+         queue with all of them. epoll and io_uring have no such write(2). io_uring gets its \
+         requests in batches of 256; it has no figure for `close`, as a worker of the kernel does \
+         most of that later, and none for `MOD`, as its request that changes a poll is not \
+         measured.",
     ),
     (
         "memory",
         "Kernel memory that watches take, of pipes that nobody has watched before, with the \
-         buffers for their events.",
+         buffers for their events. poll and select keep nothing in the kernel between two calls; \
+         epoll keeps the same, level-triggered, as it does edge-triggered; real-time signals were \
+         not measured.",
     ),
     (
         "producers",
@@ -79,7 +90,10 @@ const ABOUT: [(&str, &str); 9] = [
     (
         "fd-scale",
         "Whether a process that has many descriptors open pays for them when it opens or watches \
-         another one.",
+         another one. `open` is that of /dev/null, without any interface, and stands under `bare`. \
+         `ADD` is that of evpoll and of epoll, where it is a call for each descriptor; poll and \
+         select have none, io_uring's is a request in a batch, for which see `ctl`, and real-time \
+         signals were not measured.",
     ),
     (
         "profile",
@@ -288,7 +302,7 @@ fn method(results: &Results) -> Vec<Block> {
             .map(|tools| format!("Built with {tools}.")),
     );
     items.push(format!(
-        "All figures, with what they are made of: `{FIGURES}`."
+        "All figures, with what they are made of, and the targets: `{FIGURES}`."
     ));
     vec![Block::List(items)]
 }
