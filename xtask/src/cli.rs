@@ -156,6 +156,9 @@ pub struct Bench {
     /// Write a page with plots, also as Markdown, and the figures into this folder
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
+    /// Fail if one of the targets that were measured is not met
+    #[arg(long)]
+    pub targets: bool,
     /// Which benchmarks, as they are listed below [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Files and folders that are complete or not there at all.
 
-use anyhow::Context;
+use anyhow::{bail, Context};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,16 @@ pub fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let staging = staging(path)?;
     std::fs::write(&staging, content).with_context(|| format!("writing {}", staging.display()))?;
     place(&staging, path)
+}
+
+/// Whether [`write`] could write this file now: an error if not. Makes its folder, as that does.
+pub fn try_write(path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() {
+        bail!("{} is a folder", path.display());
+    }
+    let staging = staging(path)?;
+    std::fs::write(&staging, []).with_context(|| format!("writing {}", staging.display()))?;
+    remove(&staging)
 }
 
 /// The content of a file, or nothing if there is none.

@@ -8,7 +8,8 @@
 //! its effect.
 //!
 //! evpoll does the same a second time with all changes in one write(2). io_uring gets its requests
-//! in batches, and has no figure for closing: most of that is done later, by a worker.
+//! in batches, and has no figure for closing: most of that is done later, by a worker. Its request
+//! that changes a poll is not measured.
 
 use crate::calls::{now, result, watchdog};
 use crate::interfaces::{Epoll, Evpoll, Interface, Uring, EDGE};

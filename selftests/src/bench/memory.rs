@@ -5,7 +5,8 @@
 //! The pipes are new and were never watched: what the first watch allocates for a pipe belongs to
 //! the figure. So do the pages for the events (of each watch with evpoll, of up to 65 536 with
 //! io_uring), and a queue's fixed costs, which do not matter by then. No event has been queued.
-//! poll, select and signals keep nothing between two calls, and are left out.
+//! poll and select keep nothing between two calls, and are left out; so are signals, for
+//! which the kernel keeps who is to get them, and epoll's other mode, which keeps the same.
 
 use crate::calls::watchdog;
 use crate::interfaces::{Epoll, Evpoll, Interface, Uring, EDGE};

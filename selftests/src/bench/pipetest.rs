@@ -23,7 +23,7 @@ const QUICK_PIPES: [usize; 2] = [10, 100];
 const QUICK_ACTIVE: [usize; 2] = [1, 100];
 
 /// Rounds with one active pipe, and writes with more: a tick of the timer, one more or less, must
-/// not be seen.
+/// not be seen. The page of results says how many these are, and `LOOKS`.
 const ROUNDS: usize = 20_000;
 const WRITES: usize = 40_000;
 const QUICK: usize = 2000;

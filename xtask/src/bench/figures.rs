@@ -24,6 +24,12 @@ pub const UNPATCHED: &str = "unpatched";
 pub const NO_QUEUE: &str = "no-queue";
 /// The cost of the same work without any interface.
 pub const BARE: &str = "bare";
+/// What others are compared with where they took turns.
+pub const COMPARED: &str = "epoll-edge";
+/// How, in `raw`.
+const PERCENT: &str = "percent of epoll-edge";
+const LEAST_PERCENT: &str = "min percent of epoll-edge";
+const MOST_PERCENT: &str = "max percent of epoll-edge";
 /// Parameters that say how long was measured, and not what: they may differ in one comparison.
 const EFFORT: [&str; 3] = ["writes", "rounds", "requests"];
 
@@ -46,6 +52,16 @@ impl Figure {
     /// A number of `raw`.
     fn raw(&self, name: &str) -> Option<f64> {
         self.raw.get(name)?.as_f64()
+    }
+
+    /// What it was in one run of what [`COMPARED`] was in the same run, in percent: the median of
+    /// the runs.
+    pub fn ratio(&self) -> Option<Cell> {
+        let range = self.raw(LEAST_PERCENT).zip(self.raw(MOST_PERCENT));
+        Some(Cell {
+            value: self.raw(PERCENT)?,
+            range,
+        })
     }
 }
 
@@ -114,6 +130,8 @@ pub struct Row {
     pub bare: Option<f64>,
     /// In the order of the group's interfaces, less `bare` if there is one.
     pub cells: Vec<Option<Cell>>,
+    /// See [`Figure::ratio`]. In the same order.
+    ratios: Vec<Option<Cell>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,6 +139,21 @@ pub struct Cell {
     pub value: f64,
     /// The least and the most, where it was measured several times.
     pub range: Option<(f64, f64)>,
+}
+
+impl Cell {
+    fn text(&self, number: impl Fn(f64) -> String) -> String {
+        let value = number(self.value);
+        match self.range {
+            Some((least, most)) => format!("{value} ({}\u{2013}{})", number(least), number(most)),
+            None => value,
+        }
+    }
+
+    /// Of percents, a tenth can tell more from less.
+    pub fn percents(&self) -> String {
+        self.text(|value| format!("{value:.1}"))
+    }
 }
 
 impl Row {
@@ -145,18 +178,23 @@ impl Group {
         self.interfaces.iter().position(|name| name == UNPATCHED)
     }
 
-    pub fn table(&self) -> Table {
-        let words = |column: usize| {
+    /// Numbers at the right, words at the left.
+    fn param_columns(&self) -> Vec<(String, Side)> {
+        let side = |column: usize| {
             let number = |row: &Row| row.params[column].is_number() || row.params[column].is_null();
             match self.rows.iter().all(number) {
                 true => Side::Right,
                 false => Side::Left,
             }
         };
-        let mut columns: Vec<(String, Side)> = Vec::new();
-        for (column, name) in self.params.iter().enumerate() {
-            columns.push((name.clone(), words(column)));
-        }
+        let names = self.params.iter().enumerate();
+        names
+            .map(|(column, name)| (name.clone(), side(column)))
+            .collect()
+    }
+
+    pub fn table(&self) -> Table {
+        let mut columns = self.param_columns();
         let figures = self.interfaces.iter().map(String::as_str);
         for name in figures.chain(self.has_bare().then_some(BARE)) {
             columns.push((name.to_owned(), Side::Right));
@@ -177,23 +215,44 @@ impl Group {
 
     /// The figure, with what it is above the reference, or with its range.
     fn cell(&self, row: &Row, column: usize) -> String {
-        let Some(Cell { value, range }) = row.cells[column] else {
+        let Some(cell) = row.cells[column] else {
             return number(None);
         };
+        let value = cell.value;
         let reference = self.reference().filter(|reference| *reference != column);
         if let Some(with) = reference.and_then(|reference| row.value(reference)) {
             return format!("{value:.1} ({:+.2} %)", percent(value, with));
         }
-        match range {
-            Some((least, most)) => format!(
-                "{} ({}\u{2013}{})",
-                number(Some(value)),
-                number(Some(least)),
-                number(Some(most))
-            ),
+        match cell.range {
             None if self.reference().is_some() => format!("{value:.1}"),
-            None => number(Some(value)),
+            _ => cell.text(|value| number(Some(value))),
         }
+    }
+
+    /// What the figures were of those of [`COMPARED`] in the same run, where that was noted.
+    pub fn ratios(&self) -> Option<Table> {
+        let others = || (0..self.interfaces.len()).filter(|at| self.interfaces[*at] != COMPARED);
+        if !self
+            .rows
+            .iter()
+            .any(|row| others().any(|at| row.ratios[at].is_some()))
+        {
+            return None;
+        }
+        let mut columns = self.param_columns();
+        columns.extend(others().map(|at| (self.interfaces[at].clone(), Side::Right)));
+        let row = |row: &Row| {
+            let cell = |at: usize| row.ratios[at].map_or(number(None), |cell| cell.percents());
+            row.params
+                .iter()
+                .map(plain)
+                .chain(others().map(cell))
+                .collect()
+        };
+        Some(Table {
+            columns,
+            rows: self.rows.iter().map(row).collect(),
+        })
     }
 
     /// What the figures are, in words.
@@ -252,14 +311,14 @@ fn group((name, unit): (&str, &str), measured: &[Measured]) -> Group {
             keys.push(key(figure));
         }
     }
+    let figure = |params: &Vec<Value>, interface: &str| -> Option<&Figure> {
+        let mut ours = ours.iter().copied();
+        ours.find(|f| f.interface == interface && key(f) == *params)
+    };
     let find = |params: &Vec<Value>, interface: &str| {
-        let found = ours
-            .iter()
-            .find(|f| f.interface == interface && key(f) == *params);
-        found.and_then(|figure| {
-            let range = figure.raw("min").zip(figure.raw("max"));
-            figure.value.map(|value| Cell { value, range })
-        })
+        let figure = figure(params, interface)?;
+        let range = figure.raw("min").zip(figure.raw("max"));
+        figure.value.map(|value| Cell { value, range })
     };
     let mut rows = Vec::new();
     for params in keys {
@@ -272,10 +331,13 @@ fn group((name, unit): (&str, &str), measured: &[Measured]) -> Group {
             })
         };
         let cells = interfaces.iter().map(cell).collect();
+        let ratio = |name: &String| figure(&params, name)?.ratio();
+        let ratios = interfaces.iter().map(ratio).collect();
         rows.push(Row {
             params,
             bare,
             cells,
+            ratios,
         });
     }
     let mut gaps = Vec::new();
@@ -441,6 +503,33 @@ pub mod tests {
         let line = "{\"name\":\"producers\",\"interface\":\"evpoll\",\"params\":{\"threads\":2},\
              \"value\":500,\"unit\":\"events/s\",\"raw\":{\"min\":400.0,\"max\":600.0}}";
         assert_eq!(of(line)[0].table().rows, [["2", "500 (400\u{2013}600)"]]);
+    }
+
+    #[test]
+    fn runs_that_were_compared_have_a_table_of_that() {
+        let line = |of: &str, producers: u32, raw: &str| {
+            format!(
+                "{{\"name\":\"producers\",\"interface\":\"{of}\",\"params\":{{\"producers\":\
+                 {producers}}},\"value\":500,\"unit\":\"events/s\",\"raw\":{{{raw}}}}}\n"
+            )
+        };
+        let percent = "\"percent of epoll-edge\":104.26";
+        let range = "\"min percent of epoll-edge\":74.61,\"max percent of epoll-edge\":128.7";
+        let lines = line("epoll-edge", 1, "\"percent of epoll-edge\":100.0")
+            + &line("evpoll", 1, &format!("{percent},{range}"))
+            + &line("io_uring-multishot", 1, percent)
+            + &line("evpoll", 2, "");
+        let table = of(&lines)[0].ratios().unwrap();
+        let heads: Vec<&str> = table
+            .columns
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(heads, ["producers", "evpoll", "io_uring-multishot"]);
+        let rows = [["1", "104.3 (74.6\u{2013}128.7)", "104.3"], ["2", "-", "-"]];
+        assert_eq!(table.rows, rows);
+        assert!(of(&lines.replace("percent", "parts"))[0].ratios().is_none());
+        assert!(of(LINES)[0].ratios().is_none());
     }
 
     #[test]

@@ -12,14 +12,8 @@ mod table;
 mod targets;
 
 pub use figures::{parse, Figure, Measured, Setting, BARE};
-pub use profile::{read as read_profile, Profile};
+pub use profile::{read as read_profile, Profile, Profiles};
 pub use repeat::differences;
-pub use report::{json, text, write as write_report, Results};
+pub use report::{json, text, try_write as try_report, write as write_report, Results};
 pub use symbols::Symbols;
-
-/// Where the instructions of an event are spent.
-pub struct Profiles {
-    pub setting: Setting,
-    /// By interface and events that a wait gives.
-    pub of: Vec<(String, u32, Profile)>,
-}
+pub use targets::{targets, Target};

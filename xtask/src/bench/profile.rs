@@ -5,8 +5,10 @@
 //! The guest's program calls getppid right before and right after what is to be looked at, and
 //! nothing outside of the two counts. An inlined function counts for the one that it is in.
 
+use super::figures::{Figure, Setting};
 use super::symbols::{Symbols, SYSCALL};
 use anyhow::{bail, Context};
+use serde_json::{json, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 
@@ -25,13 +27,8 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Part; 5] = [
-        Part::Write,
-        Part::Wait,
-        Part::Read,
-        Part::User,
-        Part::Interrupt,
-    ];
+    /// What belongs to an event.
+    pub const WORK: [Part; 4] = [Part::Write, Part::Wait, Part::Read, Part::User];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -85,6 +82,47 @@ impl Profile {
     fn per_event(&self, count: u64) -> f64 {
         count as f64 / self.writes.max(1) as f64
     }
+}
+
+/// Where the instructions of an event are spent.
+pub struct Profiles {
+    pub setting: Setting,
+    /// By interface and events that a wait gives.
+    pub of: Vec<(String, u32, Profile)>,
+}
+
+impl Profiles {
+    /// What each function takes, of each part of the work.
+    pub fn figures(&self) -> Vec<Figure> {
+        let mut all = Vec::new();
+        for (interface, active, profile) in &self.of {
+            let work = |(part, _): &&(Part, Option<String>)| Part::WORK.contains(part);
+            for (part, function) in profile.counts.keys().filter(work) {
+                let params = [
+                    ("active", json!(active)),
+                    ("part", json!(part.name())),
+                    ("function", json!(function_name(function))),
+                ];
+                let raw = [("events", json!(profile.writes))];
+                let own = |(name, value): (&str, Value)| (name.to_owned(), value);
+                all.push(Figure {
+                    name: "profile".into(),
+                    interface: interface.clone(),
+                    params: params.map(own).into_iter().collect(),
+                    value: Some(profile.of(*part, function)),
+                    unit: "instructions/event".into(),
+                    error: None,
+                    raw: raw.map(own).into_iter().collect(),
+                });
+            }
+        }
+        all
+    }
+}
+
+/// A function by its name, or user space by what it is called here.
+pub fn function_name(function: &Option<String>) -> &str {
+    function.as_deref().unwrap_or("(user space)")
 }
 
 /// Reads what QEMU logs with `exec` when each instruction is a block of its own.

@@ -15,7 +15,7 @@ enum Tolerance {
     Any,
 }
 
-/// Of a number of instructions.
+/// Of a number of instructions. The help of the command names these three.
 const INSTRUCTIONS: f64 = 0.005;
 /// Of one that is compared between kernels.
 const IDLE: f64 = 0.001;

@@ -5,7 +5,7 @@
 use super::document::{Block, Document};
 use super::figures::{groups, plain, rank, Figure, Group, Measured, Row, Setting, BARE};
 use super::plot::{Bar, Bars, Line, Lines, Plot};
-use super::profile::Part;
+use super::profile::{function_name, Part};
 use super::repeat;
 use super::table::{number, Side, Table};
 use super::targets::{self, targets};
@@ -14,6 +14,7 @@ use crate::files;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -46,7 +47,12 @@ const ABOUT: [(&str, &str); 9] = [
     (
         "pipetest",
         "`active` of the pipes get a byte each, evenly spread; one wait gives their events; the \
-         bytes are read. Other columns than `bare` are without the writes and the reads.",
+         bytes are read. Other columns than `bare` are without the writes and the reads. The \
+         number of writes W that a figure is the mean of, `writes` in the JSON, depends on \
+         `active`: 20 000 with one active pipe, in as many rounds, and 40 000 with more, in \
+         40 000 / `active` rounds. poll and select, which look at every pipe in each round, get \
+         1 000 000 / `pipes` rounds if that is less, but ten at least: so their W is between 10 \
+         and 40 000.",
     ),
     (
         "deadconn",
@@ -56,28 +62,38 @@ const ABOUT: [(&str, &str); 9] = [
     ),
     (
         "syscall",
-        "Single calls, with a watch that is the only one.",
+        "Single calls, with a watch that is the only one; `getppid` is one that does nothing. \
+         These are evpoll's calls, and those of epoll that do the same.",
     ),
     (
         "ctl",
         "Watches added, modified and removed, one by one or, by evpoll's write(2), all in one \
          call; `first ADD` is of pipes that nobody has watched before; `close` is that of the \
-         queue with all of them.",
+         queue with all of them. epoll and io_uring have no such write(2). io_uring gets its \
+         requests in batches of 256; it has no figure for `close`, as a worker of the kernel does \
+         most of that later, and none for `MOD`, as its request that changes a poll is not \
+         measured.",
     ),
     (
         "memory",
         "Kernel memory that watches take, of pipes that nobody has watched before, with the \
-         buffers for their events.",
+         buffers for their events. poll and select keep nothing in the kernel between two calls; \
+         epoll keeps the same, level-triggered, as it does edge-triggered; real-time signals were \
+         not measured.",
     ),
     (
         "producers",
-        "Threads that write to pipes of their own, and one that waits for the events and reads. \
-         By the clock: the median of several runs in turn, with the least and the most.",
+        "Threads that write to pipes of their own, and one that waits for the events and reads, \
+         each bound to a processor of its own as far as there are any. By the clock: the median \
+         of several runs, with the least and the most. In each run the interfaces take turns.",
     ),
     (
         "fd-scale",
         "Whether a process that has many descriptors open pays for them when it opens or watches \
-         another one.",
+         another one. `open` is that of /dev/null, without any interface, and stands under `bare`. \
+         `ADD` is that of evpoll and of epoll, where it is a call for each descriptor; poll and \
+         select have none, io_uring's is a request in a batch, for which see `ctl`, and real-time \
+         signals were not measured.",
     ),
     (
         "profile",
@@ -86,6 +102,17 @@ const ABOUT: [(&str, &str); 9] = [
          Functions that take the same in all three are one row.",
     ),
 ];
+
+/// Over the table of what the runs are of each other.
+const RATIOS: &str =
+    "In percent of `epoll-edge` in the same run: the median of the runs, with the \
+                      least and the most";
+
+/// Whether [`write`] could write its files now: an error if not.
+pub fn try_write(folder: &Path) -> anyhow::Result<()> {
+    let mut names = [PAGE, TEXT, FIGURES].into_iter();
+    names.try_for_each(|name| files::try_write(&folder.join(name)))
+}
 
 /// Writes it all. Returns the page.
 pub fn write(folder: &Path, results: &Results) -> anyhow::Result<PathBuf> {
@@ -96,7 +123,7 @@ pub fn write(folder: &Path, results: &Results) -> anyhow::Result<PathBuf> {
         files::write(&folder.join(name), plot.svg().as_bytes())?;
     }
     files::write(&folder.join(TEXT), document.markdown().as_bytes())?;
-    files::write(&folder.join(FIGURES), json(&results.measured)?.as_bytes())?;
+    files::write(&folder.join(FIGURES), json(results)?.as_bytes())?;
     let page = folder.join(PAGE);
     files::write(&page, document.html().as_bytes())?;
     Ok(page)
@@ -123,21 +150,41 @@ fn remove_plots(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One object for each figure, with the setting that it came from.
-pub fn json(measured: &[Measured]) -> anyhow::Result<String> {
+/// One object for each figure, with the setting that it came from: those of the benchmarks, those
+/// of the profile, and the targets.
+pub fn json(results: &Results) -> anyhow::Result<String> {
     #[derive(Serialize)]
     struct Entry<'a> {
         #[serde(flatten)]
-        figure: &'a Figure,
+        figure: Cow<'a, Figure>,
         #[serde(flatten)]
         setting: &'a Setting,
     }
-    let entries: Vec<Entry> = measured
-        .iter()
-        .flat_map(|Measured { setting, figures }| {
-            figures.iter().map(move |figure| Entry { figure, setting })
-        })
-        .collect();
+    let measured = &results.measured;
+    let mut entries: Vec<Entry> = Vec::new();
+    for Measured { setting, figures } in measured {
+        entries.extend(figures.iter().map(|figure| Entry {
+            figure: Cow::Borrowed(figure),
+            setting,
+        }));
+    }
+    if let Some(profiles) = &results.profiles {
+        entries.extend(profiles.figures().into_iter().map(|figure| Entry {
+            figure: Cow::Owned(figure),
+            setting: &profiles.setting,
+        }));
+    }
+    let targets = targets(measured);
+    let mut settings = measured.iter().map(|boot| &boot.setting);
+    let profiled = results.profiles.as_ref().map(|profiles| &profiles.setting);
+    // Of what was not measured, it is the first that anything was measured in: every entry has one.
+    let first = settings.next().or(profiled);
+    for target in &targets {
+        entries.extend(target.setting().or(first).map(|setting| Entry {
+            figure: Cow::Owned(target.figure()),
+            setting,
+        }));
+    }
     let text = serde_json::to_string_pretty(&entries).context("writing figures as JSON")?;
     Ok(text + "\n")
 }
@@ -160,6 +207,9 @@ pub fn text(results: &Results) -> String {
             group.meaning(),
             group.table().text()
         );
+        if let Some(ratios) = group.ratios() {
+            out += &format!("{}:\n{}", RATIOS.replace('`', ""), ratios.text());
+        }
         for gap in &group.gaps {
             out += &format!("  {gap}\n");
         }
@@ -252,7 +302,7 @@ fn method(results: &Results) -> Vec<Block> {
             .map(|tools| format!("Built with {tools}.")),
     );
     items.push(format!(
-        "All figures, with what they are made of: `{FIGURES}`."
+        "All figures, with what they are made of, and the targets: `{FIGURES}`."
     ));
     vec![Block::List(items)]
 }
@@ -273,6 +323,10 @@ fn section(group: &Group, measured: &[Measured]) -> Vec<Block> {
         blocks.push(Block::Text(format!("{setting}.")));
     }
     blocks.push(Block::Table(group.table()));
+    if let Some(ratios) = group.ratios() {
+        blocks.push(Block::Text(format!("{RATIOS}:")));
+        blocks.push(Block::Table(ratios));
+    }
     blocks.extend(composition(group, measured).map(Block::Table));
     if !group.gaps.is_empty() {
         blocks.push(Block::List(group.gaps.clone()));
@@ -356,10 +410,7 @@ fn profile_table(profiles: &Profiles, active: u32) -> Table {
         table.rows.push(row);
     };
     let bare = columns.iter().find(|(name, _)| *name == BARE);
-    for part in Part::ALL
-        .into_iter()
-        .filter(|part| *part != Part::Interrupt)
-    {
+    for part in Part::WORK {
         let functions: BTreeSet<&Option<String>> = columns
             .iter()
             .flat_map(|(_, profile)| profile.counts.keys())
@@ -385,8 +436,7 @@ fn profile_table(profiles: &Profiles, active: u32) -> Table {
             .partition(|function| above(function) >= SAME);
         differ.sort_by(|a, b| above(b).total_cmp(&above(a)));
         for function in &differ {
-            let name = function.as_deref().unwrap_or("(user space)");
-            push(part.name(), name, values(function));
+            push(part.name(), function_name(function), values(function));
         }
         let mut rest = vec![0.0; columns.len()];
         for function in &same {
@@ -406,17 +456,16 @@ fn profile_table(profiles: &Profiles, active: u32) -> Table {
             push(part.name(), "= all", sums);
         }
     }
-    let work = [Part::Write, Part::Wait, Part::Read, Part::User];
     let total = |part: &[Part], profile: &super::Profile| -> f64 {
         part.iter().map(|part| profile.sum(*part)).sum()
     };
     let all: Vec<f64> = columns
         .iter()
-        .map(|(_, profile)| total(&work, profile))
+        .map(|(_, profile)| total(&Part::WORK, profile))
         .collect();
     push("all", "", all.clone());
     if let Some((_, profile)) = bare {
-        let less = total(&work, profile);
+        let less = total(&Part::WORK, profile);
         push(
             "all",
             "less the bare cost",
@@ -598,6 +647,7 @@ mod tests {
     use super::super::figures::tests::{boot, setting, LINES};
     use super::super::profile::Profile;
     use super::*;
+    use serde_json::json;
 
     fn results() -> Results {
         Results {
@@ -726,11 +776,51 @@ mod tests {
 
     #[test]
     fn json_has_the_figure_and_where_it_is_from() {
-        let read: Value = serde_json::from_str(&json(&results().measured).unwrap()).unwrap();
-        assert_eq!(read[0]["value"], 900.0);
-        assert_eq!(read[0]["kernel"], "7.3.4");
-        assert_eq!(read[0]["params"]["pipes"], 10);
-        assert_eq!(read.as_array().map(Vec::len), Some(9));
+        let mut results = results();
+        let all = |results: &Results| -> Vec<Value> {
+            serde_json::from_str(&json(results).unwrap()).unwrap()
+        };
+        let of = |found: &[Value], name: &str| -> Vec<Value> {
+            let named = found.iter().filter(|entry| entry["name"] == name);
+            named.cloned().collect()
+        };
+        let found = all(&results);
+        assert_eq!(found[0]["value"], 900.0);
+        assert_eq!(found[0]["kernel"], "7.3.4");
+        assert_eq!(found[0]["params"]["pipes"], 10);
+        let targets = of(&found, "target");
+        assert_eq!(found.len(), 9 + targets.len());
+        assert_eq!(targets.len(), 12);
+        assert_eq!(targets[0]["raw"]["met"], Value::Null);
+        assert!(of(&found, "profile").is_empty());
+
+        results.profiles = Some(profiles());
+        let found = all(&results);
+        let profile = of(&found, "profile");
+        // Interrupts are no part of it.
+        assert_eq!(profile.len(), 8);
+        let wake = json!({"active": 1, "part": "write", "function": "wake"});
+        let ours = |entry: &&Value| entry["interface"] == "evpoll" && entry["params"] == wake;
+        let wake = profile.iter().find(ours).unwrap();
+        assert_eq!(
+            (&wake["value"], &wake["raw"]["events"]),
+            (&json!(5.0), &json!(10))
+        );
+        results.measured.clear();
+        // Whoever reads them relies on these.
+        let keys = [
+            "interface",
+            "params",
+            "value",
+            "unit",
+            "raw",
+            "kernel",
+            "toolchain",
+            "accel",
+        ];
+        for entry in found.iter().chain(&all(&results)) {
+            assert!(keys.iter().all(|key| entry.get(key).is_some()), "{entry}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ const GAP: f64 = 14.0;
 /// Of a letter, roughly.
 const LETTER: f64 = 7.2;
 const SPAN: f64 = 100.0;
+/// What bars with a range are.
+const WHISKERS: &str = ": the median; the whiskers are the least and the most of the runs";
 
 impl Bars {
     pub fn svg(&self) -> String {
@@ -72,10 +74,13 @@ impl Bars {
         }
         svg.segment("axis", (axis.base(), TOP), (axis.base(), bottom));
         let middle = (left + WIDTH - RIGHT) / 2.0;
-        let label = match axis.is_log() {
-            true => format!("{} (log scale)", self.x),
-            false => self.x.clone(),
-        };
+        let mut label = self.x.clone();
+        if axis.is_log() {
+            label += " (log scale)";
+        }
+        if bars().any(|bar| bar.range.is_some()) {
+            label += WHISKERS;
+        }
         svg.text((middle, bottom + 42.0), "middle", "", &label);
         svg.finish()
     }
@@ -141,7 +146,7 @@ mod tests {
         };
         let svg = plot.svg();
         assert!(svg.contains(">1 thread</text>") && svg.contains(">epoll-edge</text>"));
-        assert!(svg.contains(">1\u{202f}200</text>") && svg.contains(">events/s</text>"));
+        assert!(svg.contains(">1\u{202f}200</text>") && svg.contains(">events/s: the median; the"));
         assert_eq!(svg.matches("class=\"whisker\"").count(), 3);
         assert!(!svg.contains("NaN") && !svg.contains("width=\"-"));
     }

@@ -25,6 +25,9 @@ const LEFT: f64 = 104.0;
 const RIGHT: f64 = 200.0;
 const TOP: f64 = 48.0;
 const BOTTOM: f64 = 60.0;
+/// Half of what is left out of an axis where it is broken, and of what its ends lean over.
+const GAP: f64 = 3.0;
+const SLANT: f64 = 2.5;
 /// Spans from which an axis is logarithmic.
 const X_SPAN: f64 = 50.0;
 const Y_SPAN: f64 = 20.0;
@@ -32,7 +35,8 @@ const Y_SPAN: f64 = 20.0;
 impl Lines {
     pub fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| &line.points);
-        let x = Axis::fit(points().map(|point| point.0), X_SPAN, LEFT, WIDTH - RIGHT);
+        let widths = points().map(|point| point.0);
+        let x = Axis::fit_with_zero(widths, X_SPAN, LEFT, WIDTH - RIGHT);
         // Less than nothing is a rounding of nothing, and no reason to give up decades.
         let heights = points().map(|point| point.1).filter(|y| *y > 0.0);
         let y = Axis::fit(heights, Y_SPAN, HEIGHT - BOTTOM, TOP);
@@ -58,7 +62,19 @@ impl Lines {
                 svg.segment(class, (LEFT, at), (right, at));
             }
         }
-        svg.segment("axis", (LEFT, bottom), (right, bottom));
+        let mut from = LEFT;
+        if let Some(at) = x.broken() {
+            svg.segment("axis", (LEFT, bottom), (at - GAP, bottom));
+            for at in [at - GAP, at + GAP] {
+                svg.segment(
+                    "axis",
+                    (at - SLANT, bottom + 6.0),
+                    (at + SLANT, bottom - 6.0),
+                );
+            }
+            from = at + GAP;
+        }
+        svg.segment("axis", (from, bottom), (right, bottom));
         svg.segment("axis", (LEFT, TOP), (LEFT, bottom));
         for (value, at) in x.ticks() {
             svg.text((at, bottom + 20.0), "middle", "", &tick(value));
@@ -74,9 +90,10 @@ impl Lines {
 }
 
 fn scaled(label: &str, axis: &Axis) -> String {
-    match axis.is_log() {
-        true => format!("{label} (log scale)"),
-        false => label.to_owned(),
+    match (axis.is_log(), axis.broken()) {
+        (true, Some(_)) => format!("{label} (log scale, but for the 0)"),
+        (true, None) => format!("{label} (log scale)"),
+        (false, _) => label.to_owned(),
     }
 }
 
@@ -87,7 +104,14 @@ impl Line {
         let place =
             |(at, value): &(f64, f64)| -> Option<Place> { Some((x.place(*at)?, y.place(*value)?)) };
         let path: Vec<Place> = self.points.iter().filter_map(place).collect();
-        svg.path(&path, colour);
+        // Where the axis is broken, so is the line.
+        let apart = x.broken().unwrap_or(LEFT);
+        let (zero, rest): (Vec<Place>, _) = path.iter().partition(|(at, _)| *at < apart);
+        for part in [zero, rest] {
+            if part.len() > 1 {
+                svg.path(&part, colour);
+            }
+        }
         for point in &self.points {
             if let Some(at) = place(point) {
                 let tip = format!("{}, {}: {:.1}", self.name, tick(point.0), point.1);
@@ -106,6 +130,38 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_point_at_zero_stands_apart_from_its_line() {
+        let points = vec![
+            (0.0, 211.0),
+            (1000.0, 204.0),
+            (10_000.0, 208.0),
+            (50_000.0, 208.0),
+        ];
+        let mut plot = Lines {
+            title: "deadconn".into(),
+            x: "idle connections".into(),
+            y: "instructions".into(),
+            lines: vec![Line {
+                name: "evpoll".into(),
+                index: 0,
+                points,
+            }],
+        };
+        let svg = plot.svg();
+        // The line and the one in the legend, a mark for each point and in the legend.
+        assert_eq!(svg.matches("<polyline").count(), 2);
+        assert_eq!(svg.matches("<circle").count(), 5);
+        assert!(svg.contains(">0</text>") && svg.contains(">100\u{202f}000</text>"));
+        assert!(svg.contains(">idle connections (log scale, but for the 0)</text>"));
+        let axes = svg.matches("class=\"axis\"").count();
+        plot.lines[0].points.remove(0);
+        let svg = plot.svg();
+        assert!(svg.contains(">idle connections (log scale)</text>"));
+        // The two ends at the gap, and the part of the axis before it.
+        assert_eq!(svg.matches("class=\"axis\"").count(), axes - 3);
+    }
 
     #[test]
     fn every_line_is_in_the_legend_and_nothing_is_out_of_place() {

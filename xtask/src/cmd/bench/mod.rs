@@ -7,7 +7,7 @@ mod boot;
 mod plan;
 mod trace;
 
-use crate::bench::{self, Measured, Profiles, Results, Setting, Symbols, BARE};
+use crate::bench::{self, Measured, Profiles, Results, Setting, Symbols, Target, BARE};
 use crate::cli;
 use crate::ctx::{Accel, Ctx};
 use crate::error::Fatal;
@@ -16,6 +16,7 @@ use crate::kernel::{self, Kernel, Variant};
 use crate::progress::{self, Step};
 use crate::qemu::{self, Acceleration};
 use crate::{files, packages, rootfs, tree};
+use anyhow::Context;
 use boot::{Bench, Measure};
 use plan::{Plan, IDLE, PRODUCERS, PROFILE};
 use std::path::Path;
@@ -31,6 +32,7 @@ pub fn main(ctx: &Ctx, args: cli::Bench) -> anyhow::Result<u8> {
     packages::ensure(ctx, &packages::BOOT)?;
     let program = rootfs::build_programs(ctx)?.bench;
     let plan = Plan::new(&known(&program)?, &args.names)?;
+    destinations(&args)?;
     let kernels = Kernels::build(ctx, &plan)?;
     let mut session = Session {
         ctx,
@@ -52,28 +54,66 @@ pub fn main(ctx: &Ctx, args: cli::Bench) -> anyhow::Result<u8> {
     } = session;
 
     print!("{}", bench::text(&results));
+    conclude(&args, &results, &differences)?;
+    Ok(0)
+}
+
+/// Writes what is worth it. An error if the boots have not gone as they should.
+fn conclude(args: &cli::Bench, results: &Results, differences: &[String]) -> anyhow::Result<()> {
     let mut figures = results.measured.iter().flat_map(|boot| &boot.figures);
     if results.profiles.is_none() && !figures.any(|figure| figure.value.is_some()) {
         return Err(Fatal::Failed("nothing could be measured".into()).into());
     }
-    if let Some(file) = &args.json {
-        files::write(file, bench::json(&results.measured)?.as_bytes())?;
-    }
     if !differences.is_empty() {
-        for difference in &differences {
+        for difference in differences {
             println!("not the same in two boots: {difference}");
         }
         let text = format!(
-            "{} figures are not the same in two boots, so there is no report of them",
+            "{} figures are not the same in two boots, so none are written",
             differences.len()
         );
         return Err(Fatal::Failed(text).into());
     }
+    if let Some(file) = &args.json {
+        files::write(file, bench::json(results)?.as_bytes())?;
+    }
     if let Some(folder) = &args.report {
-        let page = bench::write_report(folder, &results)?;
+        let page = bench::write_report(folder, results)?;
         progress::say(&format!("xtask: the report is {}", page.display()));
     }
-    Ok(0)
+    match args.targets {
+        true => judge(&bench::targets(&results.measured)),
+        false => Ok(()),
+    }
+}
+
+/// An error unless all targets are met. Those of benchmarks that were not asked for do not count,
+/// but one has to be there.
+fn judge(targets: &[Target]) -> anyhow::Result<()> {
+    let missed: Vec<&str> = targets
+        .iter()
+        .filter(|target| target.met == Some(false))
+        .map(|target| target.what.as_str())
+        .collect();
+    let text = match missed.len() {
+        0 if targets.iter().any(|target| target.met.is_some()) => return Ok(()),
+        0 => "none of the targets was measured".to_owned(),
+        1 => format!("a target is not met: {}", missed[0]),
+        n => format!("{n} targets are not met: {}", missed.join("; ")),
+    };
+    Err(Fatal::Failed(text).into())
+}
+
+/// An error, before anything takes its time, if what is measured could not be written.
+fn destinations(args: &cli::Bench) -> anyhow::Result<()> {
+    let unwritable = |option: &str| format!("{option} cannot be written, name another place");
+    if let Some(file) = &args.json {
+        files::try_write(file).with_context(|| unwritable("--json"))?;
+    }
+    if let Some(folder) = &args.report {
+        bench::try_report(folder).with_context(|| unwritable("--report"))?;
+    }
+    Ok(())
 }
 
 /// The benchmarks that the program has, and the profile, which it does not list: it takes somebody
@@ -322,6 +362,119 @@ fn command_line(arguments: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new(what: &str) -> Folder {
+            let name = format!("xtask-bench-{what}-{}", std::process::id());
+            Folder(std::env::temp_dir().join(name))
+        }
+
+        fn args(&self, json: Option<&str>, report: Option<&str>) -> cli::Bench {
+            cli::Bench {
+                json: json.map(|name| self.0.join(name)),
+                report: report.map(|name| self.0.join(name)),
+                targets: false,
+                names: Vec::new(),
+            }
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = files::remove(&self.0);
+        }
+    }
+
+    /// Of one boot that gave this line.
+    fn results(line: &str) -> Results {
+        let setting = Setting {
+            kernel: "7.3.4".into(),
+            profile: "release".into(),
+            toolchain: String::new(),
+            accel: "tcg".into(),
+            processors: 1,
+        };
+        Results {
+            measured: vec![Measured {
+                setting,
+                figures: bench::parse(line).unwrap(),
+            }],
+            profiles: None,
+            repeated: true,
+            command: String::new(),
+        }
+    }
+
+    const LINE: &str = "{\"name\":\"syscall\",\"interface\":\"evpoll\",\
+        \"params\":{\"call\":\"ADD and DEL\"},\"value\":900.0,\"unit\":\"instructions/call\"}";
+
+    #[test]
+    fn what_cannot_be_written_is_an_error_at_once() {
+        let folder = Folder::new("destinations");
+        let file = folder.0.join("figures.json");
+        files::write(&file, b"old").unwrap();
+        let check = |json, report| destinations(&folder.args(json, report));
+        check(Some("figures.json"), Some(".")).unwrap();
+        check(Some("new/figures.json"), Some("new/report")).unwrap();
+        // What is there stays, and nothing is added to it.
+        assert_eq!(std::fs::read(&file).unwrap(), b"old");
+        let report = files::entries(&folder.0.join("new/report")).unwrap();
+        assert!(report.is_empty(), "{report:?}");
+
+        let error = format!("{:#}", check(Some("new"), None).unwrap_err());
+        assert!(
+            error.starts_with("--json") && error.contains("folder"),
+            "{error}"
+        );
+        assert!(check(Some("figures.json/x"), None).is_err());
+        assert!(check(None, Some("figures.json")).is_err());
+    }
+
+    #[test]
+    fn figures_that_do_not_repeat_leave_the_old_ones_alone() {
+        let folder = Folder::new("conclude");
+        let file = folder.0.join("figures.json");
+        files::write(&file, b"old").unwrap();
+        let args = folder.args(Some("figures.json"), Some("report"));
+        let differences = ["syscall evpoll: 900 and 910".to_owned()];
+        let error = conclude(&args, &results(LINE), &differences).unwrap_err();
+        assert!(error.to_string().contains("1 figures"), "{error}");
+        assert!(conclude(&args, &results(""), &[]).is_err());
+        assert_eq!(std::fs::read(&file).unwrap(), b"old");
+        assert!(!folder.0.join("report").exists());
+
+        conclude(&args, &results(LINE), &[]).unwrap();
+        assert!(files::read_text(&file).unwrap().contains("900.0"));
+        assert!(folder.0.join("report").is_dir());
+    }
+
+    #[test]
+    fn targets_are_judged_if_that_is_asked_for() {
+        let folder = Folder::new("targets");
+        let mut args = folder.args(Some("figures.json"), None);
+        let dear = LINE.replace("900.0", "1000.1");
+        let other = LINE.replace("ADD and DEL", "getppid");
+        for line in [LINE, &dear, &other] {
+            conclude(&args, &results(line), &[]).unwrap();
+        }
+        args.targets = true;
+        conclude(&args, &results(LINE), &[]).unwrap();
+        let error = |line: &str| conclude(&args, &results(line), &[]).unwrap_err();
+        let found = error(&dear);
+        assert!(
+            found
+                .to_string()
+                .ends_with("not met: ADD and DEL of a watch"),
+            "{found}"
+        );
+        assert!(matches!(found.downcast_ref(), Some(Fatal::Failed(_))));
+        // They are written all the same.
+        let written = files::read_text(&folder.0.join("figures.json")).unwrap();
+        assert!(written.contains("1000.1"));
+        assert!(error(&other).to_string().contains("none of the targets"));
+    }
 
     #[test]
     fn times_are_asked_for_or_not() {
