@@ -66,6 +66,17 @@ pub enum Accel {
     Tcg,
 }
 
+impl Accel {
+    /// As the command line spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Accel::Auto => "auto",
+            Accel::Kvm => "kvm",
+            Accel::Tcg => "tcg",
+        }
+    }
+}
+
 /// Common options, resolved.
 #[derive(Clone, Debug)]
 pub struct Ctx {
