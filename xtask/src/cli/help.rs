@@ -246,6 +246,13 @@ pub fn parse<T: Into<OsString> + Clone>(
     Cli::from_arg_matches(&matches)
 }
 
+/// The command that a line names which could not be parsed, as far as that can be told.
+pub fn command_of<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Option<String> {
+    let tolerant = command().ignore_errors(true);
+    let matches = tolerant.try_get_matches_from(words).ok()?;
+    matches.subcommand_name().map(str::to_owned)
+}
+
 impl Help {
     fn text(&self) -> String {
         let mut text = "Examples:\n".to_owned();
