@@ -153,7 +153,7 @@ NAME is one of
             ("cargo xtask coverage --report lines.txt", "with every line in a file"),
             ("cargo xtask coverage pipe", "of some tests only; not judged"),
         ],
-        notes: "Builds a kernel of its own, once: --profile does not matter.",
+        notes: "Builds a kernel of its own, once, and takes no --profile.",
         status: Some(
             "0 success, 1 tests failed, or a line is not reached that has to be, 2 usage or set-up \
              problem, 3 the guest hung or crashed",

@@ -23,6 +23,7 @@ mod trace;
 
 use crate::cli;
 use crate::ctx::{Ctx, Profile};
+use crate::error::Fatal;
 use crate::kernel::Build;
 use crate::progress::Step;
 use crate::{files, packages, rootfs};
@@ -35,6 +36,10 @@ use trace::Reached;
 const LEAST: usize = 90;
 
 pub fn main(ctx: &Ctx, args: cli::Coverage) -> anyhow::Result<u8> {
+    if ctx.profile != Profile::Release {
+        let text = "coverage has a kernel of its own: leave out --profile";
+        return Err(Fatal::Setup(text.into()).into());
+    }
     packages::ensure(ctx, &packages::BOOT)?;
     let ctx = Ctx {
         profile: Profile::Coverage,
