@@ -50,6 +50,9 @@ pub const KBUILD: [&str; 15] = [
 /// cannot be installed beside a cross compiler.
 pub const MULTILIB: [&str; 3] = ["gcc-multilib", "libc6-dev-i386", "libc6-dev-x32"];
 
+/// The compiler of C programs for the host; clang comes with the kernel's compilers.
+pub const GCC: [&str; 2] = ["gcc", "libc6-dev"];
+
 /// What booting a guest takes.
 pub const BOOT: [&str; 2] = [qemu::PACKAGE, "busybox-static"];
 
