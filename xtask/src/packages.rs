@@ -186,16 +186,37 @@ fn stamp(ctx: &Ctx) -> std::path::PathBuf {
     ctx.cache.join("package-lists.stamp")
 }
 
-/// What to tell who may not install packages: one command for all that the usual commands will
-/// ask for, not only for what is missing at this step.
+/// What to tell who may not install packages: one command for all that any command will ask for,
+/// not only for what is missing at this step.
 fn command_for(missing_now: &[&str]) -> String {
     let mut names = missing_now.to_vec();
-    let usual = [&KBUILD[..], &COMPILERS_AND_QEMU, &MULTILIB, &CLIENTS].concat();
-    let later = missing(&usual)
+    let all = all();
+    let later = missing(&all)
         .into_iter()
-        .filter(|name| candidate(name).is_some());
-    names.extend(later.filter(|name| !missing_now.contains(name)));
+        .filter(|name| !missing_now.contains(name) && candidate(name).is_some());
+    names.extend(later);
     format!("packages are missing; as root: {}", install_command(&names))
+}
+
+/// All that any command asks for, each once.
+fn all() -> Vec<&'static str> {
+    let groups = [
+        &KBUILD[..],
+        &COMPILERS_AND_QEMU,
+        &BOOT,
+        &GCC,
+        &MULTILIB,
+        &CLIENTS,
+        &LINT,
+        &PEERS,
+    ];
+    let mut names: Vec<&str> = Vec::new();
+    for name in groups.concat() {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// What installs these packages.
@@ -359,6 +380,15 @@ mod tests {
         let answer =
             "installed make\nnot-installed bc\ninstalled libelf-dev:amd64\nconfig-files x\n";
         assert_eq!(installed(answer), ["make", "libelf-dev"]);
+    }
+
+    #[test]
+    fn one_command_is_for_all_commands() {
+        let all = all();
+        for name in [&LINT[..], &PEERS, &CLIENTS, &BOOT].concat() {
+            let times = all.iter().filter(|have| **have == name).count();
+            assert_eq!(times, 1, "{name}");
+        }
     }
 
     #[test]
