@@ -49,12 +49,7 @@ impl Verdict {
 }
 
 pub fn main(ctx: &Ctx, args: cli::Mutants) -> anyhow::Result<u8> {
-    if ctx.kernel.is_some() || ctx.mutation.is_some() || ctx.profile != Profile::Release {
-        let text =
-            "mutants are patches on top of the series, each for a profile of its own: leave \
-                    out --kernel, --mutation and --profile";
-        return Err(Fatal::Setup(text.into()).into());
-    }
+    refuse(ctx)?;
     let mutants = chosen(all(ctx)?, &args.names)?;
     let this = std::env::current_exe()?;
     let mut rows = Vec::new();
@@ -90,6 +85,17 @@ pub fn main(ctx: &Ctx, args: cli::Mutants) -> anyhow::Result<u8> {
         return Err(Fatal::Setup(text).into());
     }
     Ok(u8::from(survived > 0))
+}
+
+/// An error for options that would have no effect.
+fn refuse(ctx: &Ctx) -> anyhow::Result<()> {
+    if ctx.kernel.is_none() && ctx.mutation.is_none() && ctx.profile == Profile::Release {
+        return Ok(());
+    }
+    let text =
+        "mutants are patches on top of the series, each for a profile of its own: leave out \
+                --kernel, --mutation and --profile";
+    Err(Fatal::Setup(text.into()).into())
 }
 
 fn all(ctx: &Ctx) -> anyhow::Result<Vec<Mutant>> {
@@ -250,6 +256,7 @@ fn result_of(line: &str, test: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
     #[test]
     fn the_header_says_where_it_shows() {
@@ -329,16 +336,26 @@ mod tests {
         assert!(is_unclear(&judge("", "a.c")));
     }
 
+    fn ctx(options: &[&str]) -> Ctx {
+        let words = ["xtask", "mutants"].iter().chain(options);
+        let cli = cli::Cli::try_parse_from(words).unwrap();
+        Ctx::resolve(cli.common).unwrap()
+    }
+
     #[test]
     fn the_options_are_passed_on() {
-        let common = ["xtask", "--accel", "kvm", "mutants"];
-        let cli = <cli::Cli as clap::Parser>::try_parse_from(common).unwrap();
-        let ctx = Ctx::resolve(cli.common).unwrap();
         let mutant = parse("m/one.patch".into(), "Profile: debug\nTest: a.c\n").unwrap();
         let expected = "cargo xtask test --profile debug a.c --mutation m/one.patch --accel kvm";
-        assert_eq!(again(&ctx, &mutant), expected);
+        assert_eq!(again(&ctx(&["--accel", "kvm"]), &mutant), expected);
         let words = expected.split(' ').skip(1);
-        <cli::Cli as clap::Parser>::try_parse_from(words).unwrap();
+        cli::Cli::try_parse_from(words).unwrap();
+    }
+
+    #[test]
+    fn options_without_an_effect_are_refused() {
+        assert!(refuse(&ctx(&["--accel", "tcg", "--verbose", "--jobs", "2"])).is_ok());
+        assert!(refuse(&ctx(&["--profile", "debug"])).is_err());
+        assert!(refuse(&ctx(&["--mutation", "x.patch"])).is_err());
     }
 
     #[test]
