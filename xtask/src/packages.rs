@@ -5,11 +5,12 @@ use crate::ctx::Ctx;
 use crate::error::Fatal;
 use crate::files;
 use crate::lock::Lock;
-use crate::progress::{output, run_logged, say, Step};
+use crate::progress::{output, read, run_logged, say, Step};
 use crate::qemu;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
+use xshell::{cmd, Shell};
 
 /// Elsewhere than on Debian: what tells that the equivalent of a package is there. Packages that
 /// stand for a program of their own name are not listed.
@@ -322,18 +323,15 @@ fn installed(answer: &str) -> Vec<String> {
 /// The version that would be installed. Asking leaves nothing behind: otherwise apt-cache would
 /// write down what it has read.
 fn candidate(name: &str) -> Option<String> {
-    let policy = output(
-        Command::new("apt-cache")
-            .args([
-                "-o",
-                "Dir::Cache::pkgcache=",
-                "-o",
-                "Dir::Cache::srcpkgcache=",
-            ])
-            .args(["policy", name])
-            .env("LC_ALL", "C"),
-    )
-    .ok()?;
+    let shell = Shell::new().ok()?;
+    let nowhere = [
+        "-o",
+        "Dir::Cache::pkgcache=",
+        "-o",
+        "Dir::Cache::srcpkgcache=",
+    ];
+    let ask = cmd!(shell, "apt-cache {nowhere...} policy {name}");
+    let policy = read(ask.env("LC_ALL", "C")).ok()?;
     let version = policy
         .lines()
         .find_map(|line| line.trim().strip_prefix("Candidate: "))?;

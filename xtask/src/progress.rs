@@ -221,6 +221,12 @@ pub fn run_logged_with(
     );
 }
 
+/// Runs a command, written as in a shell, as [`output`] does. xshell's own way would leave what it
+/// says on the terminal, in the middle of a rolling line, and out of the error.
+pub fn read(cmd: xshell::Cmd) -> anyhow::Result<String> {
+    output(&mut cmd.into())
+}
+
 /// Runs a command for its output; failing is an error that quotes what it said last.
 pub fn output(cmd: &mut Command) -> anyhow::Result<String> {
     captured(cmd.stdin(Stdio::null()))
@@ -332,6 +338,22 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(420)), "0.4s");
         assert_eq!(seconds(Duration::from_secs(12)), "12s");
         assert_eq!(seconds(Duration::from_secs(187)), "3m 07s");
+    }
+
+    #[test]
+    fn what_a_command_says_is_its_output_or_in_the_error() {
+        let shell = xshell::Shell::new().unwrap();
+        let (two, script) = ("two  words", "echo 'x: broken' >&2; exit 3");
+        assert_eq!(
+            read(xshell::cmd!(shell, "echo {two}")).unwrap(),
+            "two  words\n"
+        );
+        let error = read(xshell::cmd!(shell, "sh -c {script}")).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("x: broken") && error.contains("exit status: 3"),
+            "{error}"
+        );
     }
 
     #[test]
