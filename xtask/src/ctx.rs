@@ -152,7 +152,8 @@ fn cache_folder() -> anyhow::Result<PathBuf> {
     } else if let Some(home) = set("HOME") {
         PathBuf::from(home).join(".cache/evpoll")
     } else {
-        let text = "no cache folder: set EVPOLL_CACHE to a folder with 15 GB of room";
+        let text = "no cache folder: set EVPOLL_CACHE to a folder with 4 GB of room, or 15 GB for \
+                    every profile and the peers";
         return Err(Fatal::Setup(text.into()).into());
     };
     Ok(std::path::absolute(folder)?)
