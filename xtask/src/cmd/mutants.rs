@@ -3,8 +3,8 @@
 //! that are there for them fail. A test that passes on such a kernel proves nothing on ours.
 //!
 //! Only a failure of the named test itself counts: by a check of its own, by what the kernel said
-//! while it ran, or because the kernel died in it. That something took too long, or could not be set
-//! up, says nothing about the fault.
+//! while it ran, or because the kernel died in it. That something took too long, or could not be
+//! set up, says nothing about the fault.
 
 use crate::cli;
 use crate::ctx::{Accel, Ctx, Profile};
@@ -184,15 +184,16 @@ fn again(ctx: &Ctx, mutant: &Mutant) -> String {
     format!("cargo xtask {}", words.join(" "))
 }
 
-/// Why a test fails that says nothing of the fault: the kernel could not be used, or the machine was
-/// too slow. As the selftests and the harness say it.
+/// Why a test fails that says nothing of the fault: there was no kernel or guest to use. As the
+/// selftests and the harness say it.
 const UNUSABLE: [&str; 4] = [
     "this kernel has no evpoll",
     "the guest could not be set up: ",
     "the kernel printed nothing at all",
     "the guest ended without saying how",
 ];
-/// As above; but with a complaint of the kernel this is what became of it.
+/// The same of a machine that is too slow; but with a complaint of the kernel, this is what became
+/// of it.
 const LATE: [&str; 2] = ["no end within ", "the guest hung: "];
 
 /// What the output of `test` says about the fault.
