@@ -3,6 +3,7 @@
 //! Many changes by few system calls.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -87,6 +88,15 @@ impl fmt::Display for UpdateError {
 impl std::error::Error for UpdateError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
+    }
+}
+
+/// As for [`Error`]: its kind is that of the error number, its text that of the [`UpdateError`],
+/// which it contains.
+impl From<UpdateError> for io::Error {
+    fn from(error: UpdateError) -> Self {
+        let kind = io::Error::from(error.error).kind();
+        io::Error::new(kind, error)
     }
 }
 
@@ -200,5 +210,18 @@ mod tests {
         let error = UpdateError { applied: 3, error };
         let text = error.to_string();
         assert!(text.starts_with("change 3: cannot apply"), "{text}");
+    }
+
+    #[test]
+    fn an_io_error_keeps_the_kind_the_text_and_the_place() {
+        let error = Error::new(Call::Update, libc::ENOENT);
+        let error = UpdateError { applied: 3, error };
+        let update = || -> io::Result<()> { Err(error)? };
+        let io = update().unwrap_err();
+        assert_eq!(io.kind(), io::ErrorKind::NotFound);
+        assert_eq!(io.to_string(), error.to_string());
+        let inner = io.get_ref();
+        let inner = inner.and_then(|inner| inner.downcast_ref::<UpdateError>());
+        assert_eq!(inner.map(UpdateError::applied), Some(3));
     }
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The C headers, compiled without a warning by whatever C and C++ compilers there are, in every
-//! mode that a program may use.
+//! The C headers, compiled without a warning by gcc and by clang, in every mode that a program may
+//! use and that there are a compiler and a C library for.
 
+use std::collections::BTreeSet;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Compilers, and the widths that each is to be tried with. Linux's headers for x32 are gcc's.
-const COMPILERS: [(&str, &[&str]); 3] = [
-    ("gcc", &["-m64", "-m32", "-mx32"]),
-    ("clang", &["-m64", "-m32"]),
-    ("clang-22", &["-m64", "-m32"]),
+/// Compilers, the widths that each is to be tried with, and the packages that have it. Linux's
+/// headers for x32 are gcc's.
+const COMPILERS: [(&str, &[&str], &str); 2] = [
+    ("gcc", &["-m64", "-m32", "-mx32"], "gcc and libc6-dev"),
+    ("clang", &["-m64", "-m32"], "clang and libc6-dev"),
 ];
 
 const LANGUAGES: [[&str; 2]; 12] = [
@@ -48,6 +50,46 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// The commands of a compiler: its name, and its name with the highest version that there is.
+fn commands(compiler: &str) -> Vec<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let files = env::split_paths(&path).filter_map(|folder| fs::read_dir(folder).ok());
+    let names = files
+        .flatten()
+        .flatten()
+        .map(|file| file.file_name().to_string_lossy().into_owned());
+    commands_among(compiler, names)
+}
+
+fn commands_among(compiler: &str, names: impl Iterator<Item = String>) -> Vec<String> {
+    let (mut plain, mut versions) = (None, BTreeSet::new());
+    for name in names {
+        match name.strip_prefix(compiler) {
+            Some("") => plain = Some(name),
+            Some(rest) => {
+                let version = rest.strip_prefix('-').map(str::parse::<u32>);
+                versions.extend(version.and_then(Result::ok));
+            }
+            None => {}
+        }
+    }
+    let last = versions.last();
+    let last = last.map(|version| format!("{compiler}-{version}"));
+    plain.into_iter().chain(last).collect()
+}
+
+#[test]
+fn compilers_are_found_with_and_without_a_version() {
+    let found = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned());
+        commands_among("clang", names)
+    };
+    let all = ["clang-9", "clang-22", "clang-19", "clang-cpp-23", "gcc"];
+    assert_eq!(found(&all), ["clang-22"]);
+    assert_eq!(found(&["clang-22", "clang"]), ["clang", "clang-22"]);
+    assert_eq!(found(&["gcc", "clang++", "clang-format"]), [""; 0]);
+}
+
 fn compile(compiler: &str, include: &Path, options: &[&str], source: &str) -> Option<Output> {
     let mut cmd = Command::new(compiler);
     cmd.args(["-Wall", "-Wextra", "-pedantic", "-Wshadow", "-Wconversion"])
@@ -59,24 +101,24 @@ fn compile(compiler: &str, include: &Path, options: &[&str], source: &str) -> Op
     cmd.output().ok()
 }
 
-/// What each compiler and width says of each program, in each language and manner. Nothing, where
-/// the C library's own headers do not compile.
-fn each(mut visit: impl FnMut(&str, Option<Output>)) {
+/// What each command of a compiler says, with each width, of each program, in each language and
+/// manner. Nothing, where the C library's own headers do not compile.
+fn each(compiler: &str, widths: &[&str], mut visit: impl FnMut(&str, Option<Output>)) {
     let include = here("../evpoll/include");
-    for (compiler, widths) in COMPILERS {
+    for command in commands(compiler) {
         for width in widths {
             for [language, standard] in LANGUAGES {
                 let mode = [*width, language, standard];
-                let works = compile(compiler, &include, &mode, LIBC);
+                let works = compile(&command, &include, &mode, LIBC);
                 if !works.is_some_and(|out| out.status.success()) {
-                    visit(&format!("{compiler} {}", mode.join(" ")), None);
+                    visit(&format!("{command} {}", mode.join(" ")), None);
                     continue;
                 }
                 for manner in MANNERS {
                     let options = [*width, language, standard, manner];
                     for program in PROGRAMS {
-                        let name = format!("{compiler} {} {program}", options.join(" "));
-                        visit(&name, compile(compiler, &include, &options, program));
+                        let name = format!("{command} {} {program}", options.join(" "));
+                        visit(&name, compile(&command, &include, &options, program));
                     }
                 }
             }
@@ -86,23 +128,28 @@ fn each(mut visit: impl FnMut(&str, Option<Output>)) {
 
 #[test]
 fn headers_compile_everywhere_without_a_warning() {
-    let mut compiled = 0;
-    let mut wrong = String::new();
-    each(|name, out| match out {
-        None => println!("{name}: not on this machine"),
-        Some(out) if out.status.success() => compiled += 1,
-        Some(out) => wrong += &format!("{name}:\n{}\n", String::from_utf8_lossy(&out.stderr)),
-    });
-    assert!(wrong.is_empty(), "{wrong}");
-    assert!(compiled > 0, "there is no C compiler");
+    for (compiler, widths, packages) in COMPILERS {
+        let mut compiled = 0;
+        let mut wrong = String::new();
+        each(compiler, widths, |name, out| match out {
+            None => println!("{name}: not on this machine"),
+            Some(out) if out.status.success() => compiled += 1,
+            Some(out) => wrong += &format!("{name}:\n{}\n", String::from_utf8_lossy(&out.stderr)),
+        });
+        assert!(wrong.is_empty(), "{wrong}");
+        assert!(
+            compiled > 0,
+            "{compiler} is not there, or has no C library: install {packages}"
+        );
+    }
 }
 
 /// The compiler that the tests of a single mode use.
-fn some_compiler(include: &Path) -> &'static str {
-    COMPILERS
+fn some_compiler(include: &Path) -> String {
+    let mut all = COMPILERS
         .iter()
-        .map(|(name, _)| *name)
-        .find(|name| compile(name, include, &["-xc"], LIBC).is_some())
+        .flat_map(|(compiler, ..)| commands(compiler));
+    all.find(|name| compile(name, include, &["-xc"], LIBC).is_some())
         .expect("there is no C compiler")
 }
 
@@ -158,9 +205,9 @@ fn the_programs_tell_wrong_headers() {
         copy_headers(&folder.0, Some((from, to)));
         for program in PROGRAMS {
             let options = ["-m64", "-xc", "-std=c11"];
-            let out = compile(compiler, &folder.0, &options, program).unwrap();
+            let out = compile(&compiler, &folder.0, &options, program).unwrap();
             assert!(!out.status.success(), "{program} with {to}");
-            let out = compile(compiler, &include, &options, program).unwrap();
+            let out = compile(&compiler, &include, &options, program).unwrap();
             assert!(out.status.success(), "{program}");
         }
     }
@@ -194,7 +241,7 @@ fn pkg_config_finds_them() {
             String::from_utf8_lossy(&asked.stderr)
         );
         let include = Path::new(include);
-        let out = compile(some_compiler(include), include, &["-xc"], PROGRAMS[0]).unwrap();
+        let out = compile(&some_compiler(include), include, &["-xc"], PROGRAMS[0]).unwrap();
         assert!(out.status.success(), "{}", place.display());
     }
 }

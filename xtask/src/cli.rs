@@ -6,6 +6,7 @@ use crate::ctx::{Accel, Ctx, Profile};
 use crate::error::Fatal;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -107,7 +108,7 @@ pub struct Run {
     pub cpus: Option<u16>,
     /// Memory of the guest, such as 512M or 2G [default: 2G, and room for overlays]
     #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
+    pub memory: Option<cmd::run::Memory>,
     /// Build everything, print the QEMU command line and do not start it
     #[arg(long)]
     pub dry_run: bool,
@@ -222,7 +223,8 @@ pub struct Mutants {
 
 /// Parses the command line and carries out what it asks for.
 pub fn run() -> anyhow::Result<u8> {
-    let cli = match help::parse(std::env::args_os()) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let cli = match help::parse(&words) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
             return match error.print() {
@@ -231,7 +233,10 @@ pub fn run() -> anyhow::Result<u8> {
                 printed => printed.map(|()| 0).context("printing the help"),
             };
         }
-        Err(error) => return Err(Fatal::Setup(one_line(&error.to_string())).into()),
+        Err(error) => {
+            let text = one_line(&error.to_string(), help::command_of(&words).as_deref());
+            return Err(Fatal::Setup(text).into());
+        }
     };
     crate::progress::set_verbose(cli.common.verbose);
     let ctx = Ctx::resolve(cli.common)?;
@@ -251,8 +256,9 @@ pub fn run() -> anyhow::Result<u8> {
     }
 }
 
-/// The parser's error text without its usage block, in one line.
-fn one_line(text: &str) -> String {
+/// The parser's error text without its usage block, in one line, with where there is more about the
+/// command.
+fn one_line(text: &str, command: Option<&str>) -> String {
     let said: Vec<&str> = text
         .lines()
         .map(str::trim)
@@ -261,7 +267,10 @@ fn one_line(text: &str) -> String {
         .collect();
     let said = said.join(" ");
     let said = said.strip_prefix("error: ").unwrap_or(&said);
-    format!("{said} (cargo xtask --help lists what there is)")
+    match command {
+        Some(command) => format!("{said} (cargo xtask {command} --help lists what it takes)"),
+        None => format!("{said} (cargo xtask --help lists what there is)"),
+    }
 }
 
 #[cfg(test)]
@@ -323,9 +332,52 @@ mod tests {
             &["test", "--jobs", "0"],
             &["lint", "x"],
         ] {
-            let line = one_line(&parse(words).unwrap_err().to_string());
+            let line = one_line(&parse(words).unwrap_err().to_string(), None);
             assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
             assert!(!line.starts_with("error"), "{line}");
+        }
+    }
+
+    #[test]
+    fn usage_errors_name_the_help_of_their_command() {
+        for (words, expected) in [
+            (&["frobnicate"][..], "(cargo xtask --help "),
+            (&[], "(cargo xtask --help "),
+            (&["tree"], "(cargo xtask tree --help "),
+            (&["--jobs", "3", "lint", "x"], "(cargo xtask lint --help "),
+            (&["test", "--jobs", "0"], "(cargo xtask test --help "),
+            (
+                &["--kernel", "test", "run", "--memory", "x"],
+                "(cargo xtask run --help ",
+            ),
+        ] {
+            let words = std::iter::once("xtask").chain(words.iter().copied());
+            let words: Vec<OsString> = words.map(OsString::from).collect();
+            let error = help::parse(&words).unwrap_err();
+            let line = one_line(&error.to_string(), help::command_of(&words).as_deref());
+            assert!(line.contains(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn memory_is_a_size() {
+        let memory = |size| parse(&["run", "--memory", size]);
+        assert!(memory("512M").is_ok() && memory("2G").is_ok());
+        for wrong in [
+            "banana",
+            "1",
+            "2",
+            "255M",
+            "0G",
+            "M",
+            "1.5G",
+            "99999999999G",
+        ] {
+            let said = memory(wrong).unwrap_err().to_string();
+            assert!(
+                said.contains("--memory") && said.contains("such as 512M"),
+                "{said}"
+            );
         }
     }
 

@@ -66,6 +66,17 @@ pub enum Accel {
     Tcg,
 }
 
+impl Accel {
+    /// As the command line spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Accel::Auto => "auto",
+            Accel::Kvm => "kvm",
+            Accel::Tcg => "tcg",
+        }
+    }
+}
+
 /// Common options, resolved.
 #[derive(Clone, Debug)]
 pub struct Ctx {
@@ -141,7 +152,8 @@ fn cache_folder() -> anyhow::Result<PathBuf> {
     } else if let Some(home) = set("HOME") {
         PathBuf::from(home).join(".cache/evpoll")
     } else {
-        let text = "no cache folder: set EVPOLL_CACHE to a folder with 15 GB of room";
+        let text = "no cache folder: set EVPOLL_CACHE to a folder with 4 GB of room, or 15 GB for \
+                    every profile and the peers";
         return Err(Fatal::Setup(text.into()).into());
     };
     Ok(std::path::absolute(folder)?)

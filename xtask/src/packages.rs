@@ -5,11 +5,12 @@ use crate::ctx::Ctx;
 use crate::error::Fatal;
 use crate::files;
 use crate::lock::Lock;
-use crate::progress::{output, run_logged, say, Step};
+use crate::progress::{output, read, run_logged, say, Step};
 use crate::qemu;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
+use xshell::{cmd, Shell};
 
 /// Elsewhere than on Debian: what tells that the equivalent of a package is there. Packages that
 /// stand for a program of their own name are not listed.
@@ -49,6 +50,9 @@ pub const KBUILD: [&str; 15] = [
 /// What 32-bit and x32 programs are built with. They are not worth another package: gcc-multilib
 /// cannot be installed beside a cross compiler.
 pub const MULTILIB: [&str; 3] = ["gcc-multilib", "libc6-dev-i386", "libc6-dev-x32"];
+
+/// The compiler of C programs for the host; clang comes with the kernel's compilers.
+pub const GCC: [&str; 2] = ["gcc", "libc6-dev"];
 
 /// What booting a guest takes.
 pub const BOOT: [&str; 2] = [qemu::PACKAGE, "busybox-static"];
@@ -183,16 +187,37 @@ fn stamp(ctx: &Ctx) -> std::path::PathBuf {
     ctx.cache.join("package-lists.stamp")
 }
 
-/// What to tell who may not install packages: one command for all that the usual commands will
-/// ask for, not only for what is missing at this step.
+/// What to tell who may not install packages: one command for all that any command will ask for,
+/// not only for what is missing at this step.
 fn command_for(missing_now: &[&str]) -> String {
     let mut names = missing_now.to_vec();
-    let usual = [&KBUILD[..], &COMPILERS_AND_QEMU, &MULTILIB, &CLIENTS].concat();
-    let later = missing(&usual)
+    let all = all();
+    let later = missing(&all)
         .into_iter()
-        .filter(|name| candidate(name).is_some());
-    names.extend(later.filter(|name| !missing_now.contains(name)));
+        .filter(|name| !missing_now.contains(name) && candidate(name).is_some());
+    names.extend(later);
     format!("packages are missing; as root: {}", install_command(&names))
+}
+
+/// All that any command asks for, each once.
+fn all() -> Vec<&'static str> {
+    let groups = [
+        &KBUILD[..],
+        &COMPILERS_AND_QEMU,
+        &BOOT,
+        &GCC,
+        &MULTILIB,
+        &CLIENTS,
+        &LINT,
+        &PEERS,
+    ];
+    let mut names: Vec<&str> = Vec::new();
+    for name in groups.concat() {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// What installs these packages.
@@ -298,18 +323,15 @@ fn installed(answer: &str) -> Vec<String> {
 /// The version that would be installed. Asking leaves nothing behind: otherwise apt-cache would
 /// write down what it has read.
 fn candidate(name: &str) -> Option<String> {
-    let policy = output(
-        Command::new("apt-cache")
-            .args([
-                "-o",
-                "Dir::Cache::pkgcache=",
-                "-o",
-                "Dir::Cache::srcpkgcache=",
-            ])
-            .args(["policy", name])
-            .env("LC_ALL", "C"),
-    )
-    .ok()?;
+    let shell = Shell::new().ok()?;
+    let nowhere = [
+        "-o",
+        "Dir::Cache::pkgcache=",
+        "-o",
+        "Dir::Cache::srcpkgcache=",
+    ];
+    let ask = cmd!(shell, "apt-cache {nowhere...} policy {name}");
+    let policy = read(ask.env("LC_ALL", "C")).ok()?;
     let version = policy
         .lines()
         .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
@@ -356,6 +378,15 @@ mod tests {
         let answer =
             "installed make\nnot-installed bc\ninstalled libelf-dev:amd64\nconfig-files x\n";
         assert_eq!(installed(answer), ["make", "libelf-dev"]);
+    }
+
+    #[test]
+    fn one_command_is_for_all_commands() {
+        let all = all();
+        for name in [&LINT[..], &PEERS, &CLIENTS, &BOOT].concat() {
+            let times = all.iter().filter(|have| **have == name).count();
+            assert_eq!(times, 1, "{name}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! line at the start, one every half a minute and one at the end. And commands whose output goes
 //! to a log, of which a failure shows the lines that matter.
 
+use crate::guest::terminal_size_of;
 use anyhow::{bail, Context};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -109,10 +110,7 @@ impl State {
         }
         if self.rolling {
             let line = format!("{} [{}] {}", self.title, elapsed(self.start), self.note);
-            let line: String = line
-                .chars()
-                .take(terminal_width().saturating_sub(1))
-                .collect();
+            let line = fitted(&line, terminal_width());
             let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
         } else if self.reported.elapsed() >= REPORT {
             self.reported = Instant::now();
@@ -136,11 +134,23 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What of a line stays on it, with the cursor behind it.
+fn fitted(line: &str, width: usize) -> String {
+    // A tab would take more than one column.
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    line.chars()
+        .map(plain)
+        .take(width.saturating_sub(1))
+        .collect()
+}
+
+/// That of the terminal which stderr is. Where it does not know, the shell may have said.
 fn terminal_width() -> usize {
-    let columns = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    columns.unwrap_or(80)
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal_size_of(&std::io::stderr())
+        .map(|size| size.columns.into())
+        .or_else(said)
+        .unwrap_or(80)
 }
 
 fn elapsed(since: Instant) -> String {
@@ -209,6 +219,12 @@ pub fn run_logged_with(
         "{program} failed ({status}), the whole log is {}{excerpt}",
         log.display()
     );
+}
+
+/// Runs a command, written as in a shell, as [`output`] does. xshell's own way would leave what it
+/// says on the terminal, in the middle of a rolling line, and out of the error.
+pub fn read(cmd: xshell::Cmd) -> anyhow::Result<String> {
+    output(&mut cmd.into())
 }
 
 /// Runs a command for its output; failing is an error that quotes what it said last.
@@ -309,10 +325,35 @@ mod tests {
     }
 
     #[test]
+    fn a_rolling_line_does_not_wrap() {
+        assert_eq!(fitted("a [1s] CC x.o", 80), "a [1s] CC x.o");
+        assert_eq!(fitted("12345", 5), "1234");
+        assert_eq!(fitted("äöüäö", 5), "äöüä");
+        assert_eq!(fitted("a\tb", 80), "a b");
+        assert_eq!(fitted("a", 0), "");
+    }
+
+    #[test]
     fn durations() {
         assert_eq!(seconds(Duration::from_millis(420)), "0.4s");
         assert_eq!(seconds(Duration::from_secs(12)), "12s");
         assert_eq!(seconds(Duration::from_secs(187)), "3m 07s");
+    }
+
+    #[test]
+    fn what_a_command_says_is_its_output_or_in_the_error() {
+        let shell = xshell::Shell::new().unwrap();
+        let (two, script) = ("two  words", "echo 'x: broken' >&2; exit 3");
+        assert_eq!(
+            read(xshell::cmd!(shell, "echo {two}")).unwrap(),
+            "two  words\n"
+        );
+        let error = read(xshell::cmd!(shell, "sh -c {script}")).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("x: broken") && error.contains("exit status: 3"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -7,10 +7,11 @@ use crate::error::Fatal;
 use crate::files;
 use crate::lock::Lock;
 use crate::packages;
-use crate::progress::{output, run_logged, Step};
+use crate::progress::{output, read, run_logged, Step};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use xshell::{cmd, Shell};
 
 /// The series is made for 7.3; its stable versions come from this suite.
 const SERIES: Line = Line { major: 7, minor: 3 };
@@ -235,18 +236,16 @@ fn unpack(ctx: &Ctx, archive: &Path, lock: &Lock) -> anyhow::Result<Pristine> {
     let step = Step::start(format!("unpacking {}", name_of(archive)));
     let staging = files::staging(&sources(ctx).join("kernel"))?;
     files::make_dir(&staging)?;
+    let shell = Shell::new()?;
+    let damaged = || format!("{} is damaged: remove it", archive.display());
     let from_package = archive
         .extension()
         .is_some_and(|extension| extension == "deb");
     let tarball = if from_package {
-        lock.output(
-            Command::new("dpkg-deb")
-                .arg("-x")
-                .arg(archive)
-                .arg(staging.join("package")),
-        )
-        .with_context(|| format!("{} is damaged: remove it", archive.display()))?;
-        let folder = staging.join("package/usr/src");
+        let package = staging.join("package");
+        lock.output(&mut cmd!(shell, "dpkg-deb -x {archive} {package}").into())
+            .with_context(damaged)?;
+        let folder = package.join("usr/src");
         let inside = files::entries(&folder)?.into_iter();
         inside
             .filter(|path| path.is_file())
@@ -259,15 +258,8 @@ fn unpack(ctx: &Ctx, archive: &Path, lock: &Lock) -> anyhow::Result<Pristine> {
     };
     let tree = staging.join("tree");
     files::make_dir(&tree)?;
-    lock.output(
-        Command::new("tar")
-            .arg("--strip-components=1")
-            .arg("-xf")
-            .arg(&tarball)
-            .arg("-C")
-            .arg(&tree),
-    )
-    .with_context(|| format!("{} is damaged: remove it", archive.display()))?;
+    let tar = cmd!(shell, "tar --strip-components=1 -xf {tarball} -C {tree}");
+    lock.output(&mut tar.into()).with_context(damaged)?;
     let version = version_of(&tree)
         .with_context(|| format!("{} is not what its name says: remove it", archive.display()))?;
     let dir = sources(ctx).join(format!("linux-{version}"));
@@ -346,7 +338,8 @@ impl Apt {
     fn write_sources(&self) -> anyhow::Result<()> {
         const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
         let format = "$(LABEL) $(REPO_URI)";
-        let targets = output(Command::new("apt-get").args(["indextargets", "--format", format]))
+        let shell = Shell::new()?;
+        let targets = read(cmd!(shell, "apt-get indextargets --format {format}"))
             .context("asking apt for this machine's mirror")?;
         let mirror = mirror(&targets).ok_or_else(|| {
             Fatal::Setup("this machine lists no Debian mirror: add one to apt's sources".into())

@@ -7,13 +7,14 @@ use crate::error::Fatal;
 use crate::files;
 use crate::hash::Hash;
 use crate::lock::Lock;
-use crate::progress::{output, Step};
+use crate::progress::{read, Step};
 use crate::series::{self, Patch};
 use crate::source::{self, Version};
 use anyhow::Context;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use xshell::{cmd, Shell};
 
 #[derive(Clone)]
 pub struct Tree {
@@ -152,18 +153,13 @@ fn populate(from: &Path, copy: &Path, building: &Lock) -> anyhow::Result<()> {
     let step = Step::start("copying the kernel source");
     let staging = files::staging(copy)?;
     files::remove(&state_file(copy))?;
-    if building
-        .output(Command::new("cp").arg("-al").arg(from).arg(&staging))
-        .is_err()
-    {
+    let shell = Shell::new()?;
+    let links = cmd!(shell, "cp -al {from} {staging}");
+    if building.output(&mut links.into()).is_err() {
         files::remove(&staging)?;
+        let copy = cmd!(shell, "cp -a --reflink=auto {from} {staging}");
         building
-            .output(
-                Command::new("cp")
-                    .args(["-a", "--reflink=auto"])
-                    .arg(from)
-                    .arg(&staging),
-            )
+            .output(&mut copy.into())
             .context("copying the kernel source")?;
     }
     files::place(&staging, copy)?;
@@ -362,16 +358,9 @@ fn mirror(ctx: &Ctx, own: &Path, copy: &Path) -> anyhow::Result<()> {
 /// there is no repository.
 fn tracked(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if dir.join(".git").exists() {
-        let mut cmd = Command::new("git");
-        cmd.arg("-C").arg(dir);
-        cmd.args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ]);
-        let names = output(&mut cmd)?;
+        let shell = Shell::new()?;
+        let git = cmd!(shell, "git -C {dir} ls-files -z --cached --others");
+        let names = read(git.arg("--exclude-standard"))?;
         return Ok(names.split_terminator('\0').map(PathBuf::from).collect());
     }
     files::walk(dir, |_| true)

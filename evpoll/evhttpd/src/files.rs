@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use percent_encoding::{percent_decode_str, utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use percent_encoding::{percent_decode_str, percent_encode, AsciiSet, NON_ALPHANUMERIC};
 use rustix::fs::{fstat, open, openat, openat2, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -71,8 +71,7 @@ impl Target {
     fn as_folder(&self) -> String {
         let mut path = String::from("/");
         for part in &self.parts {
-            let text = String::from_utf8_lossy(part);
-            path.extend(utf8_percent_encode(&text, PLAIN));
+            path.extend(percent_encode(part, PLAIN));
             path.push('/');
         }
         path
@@ -313,6 +312,8 @@ mod tests {
         let folder = |target| Target::parse(target).unwrap().as_folder();
         assert_eq!(folder("//evil.example/a"), "/evil.example/a/");
         assert_eq!(folder("/a%0d%0aX:%20b/c"), "/a%0D%0AX%3A%20b/c/");
+        // A name is bytes, and need not be UTF-8.
+        assert_eq!(folder("/%ff/%c3%a4"), "/%FF/%C3%A4/");
     }
 
     struct Folder(PathBuf);
@@ -327,6 +328,9 @@ mod tests {
             let root = path.join("root");
             fs::write(root.join("a.txt"), "12345").unwrap();
             fs::write(root.join("sub/index.html"), "<p>").unwrap();
+            let odd = root.join(OsStr::from_bytes(b"\xff"));
+            fs::create_dir(&odd).unwrap();
+            fs::write(odd.join("index.html"), "<p>").unwrap();
             symlink("../secret", root.join("out")).unwrap();
             symlink(path.join("secret"), root.join("absolute")).unwrap();
             symlink("..", root.join("up")).unwrap();
@@ -368,9 +372,13 @@ mod tests {
             }
             let long = format!("/{}", "x".repeat(300));
             assert_eq!(find(&root, &long), Err(Status::NOT_FOUND));
-            let target = Target::parse("/sub").unwrap();
-            let found = root.find(&target).unwrap();
-            assert!(matches!(found, Found::Folder(path) if path == "/sub/"));
+            // Whoever is told a folder's path finds it there, whatever its name is.
+            for (name, written) in [("/sub", "/sub/"), ("/%ff", "/%FF/")] {
+                let target = Target::parse(name).unwrap();
+                let found = root.find(&target).unwrap();
+                assert!(matches!(found, Found::Folder(path) if path == written));
+                assert_eq!(find(&root, written).map(|found| found.0), Ok(3));
+            }
         }
     }
 

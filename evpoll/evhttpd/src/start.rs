@@ -33,11 +33,19 @@ fn cannot(what: impl Display) -> impl FnOnce(io::Error) -> String {
     move |error| format!("cannot {what}: {error}")
 }
 
-/// Runs the server. It prints the address that it listens at, and what was left unfinished; the
-/// error says what to do.
+/// As [`cannot`], with what to do about it.
+fn cannot_but(what: impl Display, advice: &'static str) -> impl FnOnce(io::Error) -> String {
+    let cannot = cannot(what);
+    move |error| format!("{}; {advice}", cannot(error))
+}
+
+/// Runs the server. It prints the address that it listens at, and what was left unfinished; where
+/// something can be done about an error, it says what.
 pub fn start(options: &Options) -> Result<(), String> {
-    let root =
-        Root::open(&options.root).map_err(cannot(format!("serve {}", options.root.display())))?;
+    let root = Root::open(&options.root).map_err(cannot_but(
+        format!("serve {}", options.root.display()),
+        "name a folder that this user may enter",
+    ))?;
     let room = room_for_connections(options.threads);
     if let Some(wanted) = options
         .max_connections
@@ -101,8 +109,10 @@ impl Thread {
         signals: &OwnedFd,
     ) -> Result<Thread, String> {
         let shared = options.threads > 1;
-        let listener = net::listen_at(*address, options.backlog, shared)
-            .map_err(cannot(format!("listen at {address}")))?;
+        let listener = net::listen_at(*address, options.backlog, shared).map_err(cannot_but(
+            format!("listen at {address}"),
+            "choose an address of this machine and a free port by --listen",
+        ))?;
         *address = net::local_address(&listener).map_err(cannot("tell the address"))?;
         Ok(Thread {
             kind: options.backend,

@@ -61,7 +61,9 @@ fn what_cannot_be_served_is_told() {
         text.contains("cannot serve /does/not/exist: No such"),
         "{text}"
     );
+    assert!(text.contains("name a folder"), "{text}");
     let (status, text) = said(&["--backend", "epoll", "--listen", "192.0.2.1:80"]);
     assert_eq!(status, Some(1));
     assert!(text.contains("cannot listen at 192.0.2.1:80: "), "{text}");
+    assert!(text.contains("--listen"), "{text}");
 }

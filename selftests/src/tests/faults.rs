@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The faults of the original of 2002, by what went wrong. The numbers are those of the list that
-//! the project keeps of them:
+//! The faults of the original of 2002, by what went wrong. Wherever a fault has a number, it is
+//! that of this list:
 //!
 //! |  # | what went wrong in 2002                          | tests here, and of other groups       |
 //! |----|--------------------------------------------------|---------------------------------------|

@@ -163,7 +163,7 @@ NAME is one of
             ("cargo xtask coverage --report lines.txt", "with every line in a file"),
             ("cargo xtask coverage pipe", "of some tests only; not judged"),
         ],
-        notes: "Builds a kernel of its own, once: --profile does not matter.",
+        notes: "Builds a kernel of its own, once, and takes no --profile.",
         status: Some(
             "0 success, 1 tests failed, or a line is not reached that has to be, 2 usage or set-up \
              problem, 3 the guest hung or crashed",
@@ -254,6 +254,13 @@ pub fn parse<T: Into<OsString> + Clone>(
 ) -> Result<Cli, clap::Error> {
     let matches: ArgMatches = command().try_get_matches_from(words)?;
     Cli::from_arg_matches(&matches)
+}
+
+/// The command that a line names which could not be parsed, as far as that can be told.
+pub fn command_of<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Option<String> {
+    let tolerant = command().ignore_errors(true);
+    let matches = tolerant.try_get_matches_from(words).ok()?;
+    matches.subcommand_name().map(str::to_owned)
 }
 
 impl Help {

@@ -7,12 +7,12 @@ use crate::error::Fatal;
 use crate::files;
 use crate::git;
 use crate::packages;
-use crate::progress::{output, run_logged, Step};
+use crate::progress::{output, read, run_logged, Step};
 use crate::series::{self, Patch};
 use crate::source::{self, Pristine};
 use anyhow::Context;
 use std::path::Path;
-use std::process::Command;
+use xshell::{cmd, Shell};
 
 pub fn main(ctx: &Ctx, args: cli::Tree) -> anyhow::Result<u8> {
     let dir = std::path::absolute(&args.dir)?;
@@ -41,13 +41,9 @@ fn make(
     step: &mut Step,
 ) -> anyhow::Result<()> {
     step.note("copying");
-    output(
-        Command::new("cp")
-            .args(["-a", "--reflink=auto"])
-            .arg(&pristine.dir)
-            .arg(dir),
-    )
-    .with_context(|| format!("copying the kernel source to {}", dir.display()))?;
+    let (shell, from) = (Shell::new()?, &pristine.dir);
+    read(cmd!(shell, "cp -a --reflink=auto {from} {dir}"))
+        .with_context(|| format!("copying the kernel source to {}", dir.display()))?;
     step.note("git add");
     output(git::as_user(dir).args(["init", "-q", "-b", "evpoll"]))?;
     output(git::as_user(dir).args(["-c", "core.looseCompression=1", "add", "-A", "-f"]))?;

@@ -14,7 +14,7 @@ mod wires;
 pub use end::{End, Outcome};
 pub use session::{Limits, Sink};
 pub use task::{quote, How, Place, Root, Size, Task, COVERED};
-pub use terminal::{in_background, size as terminal_size};
+pub use terminal::{in_background, size as terminal_size, size_of as terminal_size_of};
 pub use through::Through;
 pub use wires::{Input, Reins};
 

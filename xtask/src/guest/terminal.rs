@@ -4,6 +4,7 @@
 use super::task::Size;
 use std::io::Write;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 
 /// The terminal while a guest has it. Dropping this puts it back as it was.
 pub struct Terminal {
@@ -67,10 +68,15 @@ impl Drop for Terminal {
 
 /// The terminal's size, if stdout is one that knows it.
 pub fn size() -> Option<Size> {
+    size_of(&std::io::stdout())
+}
+
+/// The size of a terminal, if this is one that knows it.
+pub fn size_of(terminal: &impl AsRawFd) -> Option<Size> {
     let mut size = MaybeUninit::<libc::winsize>::zeroed();
     // SAFETY: TIOCGWINSZ fills in the structure, which is valid when zero, too.
     let size = unsafe {
-        if libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, size.as_mut_ptr()) != 0 {
+        if libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, size.as_mut_ptr()) != 0 {
             return None;
         }
         size.assume_init()

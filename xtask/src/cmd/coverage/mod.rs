@@ -23,6 +23,7 @@ mod trace;
 
 use crate::cli;
 use crate::ctx::{Ctx, Profile};
+use crate::error::Fatal;
 use crate::kernel::Build;
 use crate::progress::Step;
 use crate::{files, packages, rootfs};
@@ -35,6 +36,7 @@ use trace::Reached;
 const LEAST: usize = 90;
 
 pub fn main(ctx: &Ctx, args: cli::Coverage) -> anyhow::Result<u8> {
+    refuse(ctx)?;
     packages::ensure(ctx, &packages::BOOT)?;
     let ctx = Ctx {
         profile: Profile::Coverage,
@@ -79,6 +81,33 @@ pub fn main(ctx: &Ctx, args: cli::Coverage) -> anyhow::Result<u8> {
     Ok(u8::from(!failed.is_empty() || !faults.is_empty()))
 }
 
+/// An error for options that would have no effect.
+fn refuse(ctx: &Ctx) -> anyhow::Result<()> {
+    if ctx.profile == Profile::Release {
+        return Ok(());
+    }
+    let text = "coverage has a kernel of its own: leave out --profile";
+    Err(Fatal::Setup(text.into()).into())
+}
+
 fn size(bytes: u64) -> String {
     format!("{:.1} kB", bytes as f64 / 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn a_profile_is_refused() {
+        let refused = |words: &[&str]| {
+            let words = ["xtask", "coverage"].iter().chain(words);
+            let cli = cli::Cli::try_parse_from(words).unwrap();
+            refuse(&Ctx::resolve(cli.common).unwrap()).is_err()
+        };
+        assert!(!refused(&[]));
+        assert!(refused(&["--profile", "debug"]));
+        assert!(refused(&["--profile", "race"]));
+    }
 }

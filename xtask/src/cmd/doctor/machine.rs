@@ -11,6 +11,8 @@ use std::path::Path;
 const GIGABYTE: u64 = 1_000_000_000;
 /// The source, a kernel of the release profile, and what is booted.
 const ROOM: u64 = 4 * GIGABYTE;
+/// The kernels of every profile, and those of `peers`.
+const ROOM_FOR_ALL: u64 = 15 * GIGABYTE;
 /// The guest's, and what the link of a kernel takes.
 const MEMORY: u64 = 2 * GIGABYTE;
 /// A guest of the debug profile has 3 GiB.
@@ -75,11 +77,20 @@ fn room_row(free: Option<u64>, built: bool) -> Row {
         }
         Some(bytes) if bytes < ROOM => {
             let text = format!(
-                "{} free, it takes {}: make room, or set EVPOLL_CACHE to a folder elsewhere",
+                "{} free, the release profile takes {}: make room, or set EVPOLL_CACHE to a folder \
+                 elsewhere",
                 size(bytes),
                 size(ROOM)
             );
             Row::missing(WHAT, text)
+        }
+        Some(bytes) if bytes < ROOM_FOR_ALL => {
+            let text = format!(
+                "{} free; every profile and the peers take some {}",
+                size(bytes),
+                size(ROOM_FOR_ALL)
+            );
+            Row::ok(WHAT, text)
         }
         Some(bytes) => Row::ok(WHAT, format!("{} free", size(bytes))),
     }
@@ -144,6 +155,12 @@ mod tests {
         assert_eq!(missing(room_row(Some(GIGABYTE), false)), 1);
         assert_eq!(missing(room_row(Some(GIGABYTE), true)), 0);
         assert_eq!(missing(room_row(Some(9 * GIGABYTE), false)), 0);
+        let told = |bytes| {
+            let mut table = Table::default();
+            table.add(room_row(Some(bytes), false));
+            table.to_string().contains("15.0 GB")
+        };
+        assert!(told(9 * GIGABYTE) && !told(20 * GIGABYTE));
     }
 
     #[test]

@@ -67,17 +67,7 @@ fn advice(table: &Table) -> Vec<String> {
 /// What compiles the harness and the kernel.
 fn compilers(ctx: &Ctx, table: &mut Table) -> Option<toolchain::Toolchain> {
     let own = output(Command::new("rustc").arg("--version")).unwrap_or_default();
-    let needed = env!("CARGO_PKG_RUST_VERSION");
-    table.add(match own.trim() {
-        "" => Row::missing(
-            "rustc for the harness",
-            format!("none in PATH, it takes {needed}: install a toolchain (rustup)"),
-        ),
-        own => Row::ok(
-            "rustc for the harness",
-            format!("{own} (it takes {needed} or newer)"),
-        ),
-    });
+    table.add(harness(own.trim(), env!("CARGO_PKG_RUST_VERSION")));
     let found = toolchain::survey(ctx);
     table.add(tool("rustc for the kernel", found.rustc));
     table.add(tool("clang and LLVM", found.clang));
@@ -86,6 +76,33 @@ fn compilers(ctx: &Ctx, table: &mut Table) -> Option<toolchain::Toolchain> {
         None => Row::later("bindgen", "is built into the cache when a kernel is built"),
     });
     found.tools
+}
+
+/// The rustc in `PATH`, by what it says of itself, and the version that the workspace asks for.
+fn harness(own: &str, needed: &str) -> Row {
+    const WHAT: &str = "rustc for the harness";
+    if own.is_empty() {
+        let text = format!("none in PATH, it takes {needed}: install a toolchain (rustup)");
+        return Row::missing(WHAT, text);
+    }
+    let version = own.strip_prefix("rustc ").and_then(version_of);
+    match version.is_some_and(|version| Some(version) < version_of(needed)) {
+        true => Row::missing(
+            WHAT,
+            format!("{own} is too old, it takes {needed}: rustup update, or a newer one in PATH"),
+        ),
+        false => Row::ok(WHAT, format!("{own} (it takes {needed} or newer)")),
+    }
+}
+
+/// Major, minor and patch level at the beginning of the text: `1.89`, `1.95.0-nightly (…)`.
+fn version_of(text: &str) -> Option<[u32; 3]> {
+    let mut version = [0; 3];
+    let text = text.split([' ', '-']).next()?;
+    for (number, place) in text.split('.').zip(&mut version) {
+        *place = number.parse().ok()?;
+    }
+    Some(version)
 }
 
 fn tool(what: &'static str, found: Found) -> Row {
@@ -177,6 +194,31 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with(" bc flex"), "{}", lines[0]);
         assert!(lines[1].ends_with(" sparse"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn the_harness_takes_a_rustc_that_is_new_enough() {
+        let missing = |own| {
+            let mut table = Table::default();
+            table.add(harness(own, "1.89"));
+            table.missing() == 1
+        };
+        for own in [
+            "rustc 1.89.0 (x 2025-08-04)",
+            "rustc 1.100.0-nightly (x)",
+            "rustc 2.0.1",
+        ] {
+            assert!(!missing(own), "{own}");
+        }
+        for own in [
+            "",
+            "rustc 1.88.0 (x 2025-06-23)",
+            "rustc 1.9.0",
+            "rustc 0.99",
+        ] {
+            assert!(missing(own), "{own}");
+        }
+        assert!(version_of(env!("CARGO_PKG_RUST_VERSION")).is_some());
     }
 
     #[test]

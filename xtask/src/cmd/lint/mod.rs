@@ -119,7 +119,24 @@ impl Table {
     }
 }
 
-/// The counted noun: `1 file`, `2 files`.
+/// The counted noun: `1 file`, `2 files`, `3 patches`.
 fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+    let ending = match number {
+        1 => "",
+        _ if noun.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{number} {noun}{ending}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counted_nouns() {
+        assert_eq!(count(1, "patch"), "1 patch");
+        assert_eq!(count(18, "patch"), "18 patches");
+        assert_eq!(count(0, "finding"), "0 findings");
+    }
 }

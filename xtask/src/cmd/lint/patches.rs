@@ -88,7 +88,7 @@ pub fn checkpatch(build: &Build, patches: &[Patch]) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome {
-        looked_at: count(patches.len(), "patch").replace("patchs", "patches"),
+        looked_at: count(patches.len(), "patch"),
         findings,
     })
 }

@@ -2,7 +2,10 @@
 //! `cargo xtask run`: one command, or a shell, on the patched kernel with the host's files.
 
 mod command;
+mod memory;
 mod places;
+
+pub use memory::Memory;
 
 use crate::cli;
 use crate::ctx::{Ctx, Profile};
@@ -35,7 +38,7 @@ pub fn main(ctx: &Ctx, args: cli::Run) -> anyhow::Result<u8> {
         command::command(args.command, &folder, visible)?
     };
     let memory = match args.memory {
-        Some(memory) => memory,
+        Some(memory) => memory.to_string(),
         None => memory(&places)?,
     };
     let processors = args.cpus.unwrap_or_else(processors);

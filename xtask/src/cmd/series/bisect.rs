@@ -4,9 +4,11 @@
 //!
 //! A kernel takes minutes to build, and there are dozens. So there is one source tree, of which only
 //! the files are written that a patch changes, and one object folder for each configuration, in
-//! which make rebuilds what depends on them. What has passed is remembered by the hash of all that
-//! went into it, known before the tree is touched: it never goes back to a patch that has passed. And
-//! a kernel that is, byte for byte, one that has been booted is not booted again.
+//! which make rebuilds what depends on them. What has passed is remembered by the hash of the
+//! patches, the configuration, the toolchain and the commands that the guest runs, known before the
+//! tree is touched: it never goes back to a patch that has passed. The programs that the commands
+//! start are no part of it: a selftest that changes would build all of these kernels again. And a
+//! kernel that is, byte for byte, one that has been booted is not booted again.
 
 use super::span::Span;
 use crate::ctx::{Ctx, Profile};
@@ -177,7 +179,7 @@ impl Bisect<'_> {
         report.finish(begin.elapsed())
     }
 
-    /// The hash of all that decides how these patches do.
+    /// The hash of what decides how these patches do, but for the programs that the guest runs.
     fn key(&self, patches: &[Patch], configuration: Configuration) -> anyhow::Result<String> {
         let mut parts = vec![
             self.base.to_string(),

@@ -6,32 +6,16 @@ use crate::ctx::Ctx;
 use crate::ktap::{Case, Verdict};
 use crate::progress::{run_logged_with, Step};
 use anyhow::Context;
+use std::collections::HashSet;
 use std::process::Command;
 
 pub fn run(ctx: &Ctx, filter: Option<&str>) -> anyhow::Result<Vec<Case>> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(&ctx.root)
-        .args([
-            "test",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-            "--color",
-            "never",
-        ])
-        .args(["--jobs", &ctx.jobs.to_string()])
-        // What a test says is enough, and is shown among the results.
-        .env("RUST_BACKTRACE", "0");
-    if let Some(filter) = filter {
-        cargo.args(["--", filter]);
-    }
     let mut step = Step::start("host tests");
     let mut reader = Reader::default();
-    let ended = run_logged_with(cargo, &ctx.log("host-tests"), |line| {
-        step.note(line.trim());
-        reader.line(line);
-    });
+    let ended = match filter {
+        None => follow(ctx, &mut step, &mut reader, "host-tests", &[]),
+        Some(filter) => selected(ctx, &mut step, &mut reader, filter)?,
+    };
     let cases = reader.cases;
     let failed = cases
         .iter()
@@ -45,12 +29,125 @@ pub fn run(ctx: &Ctx, filter: Option<&str>) -> anyhow::Result<Vec<Case>> {
     Ok(cases)
 }
 
+/// Runs those that have this in their names as they are printed, which are not the names that cargo
+/// knows: so it lists all of them first, which builds all that is run then.
+fn selected(
+    ctx: &Ctx,
+    step: &mut Step,
+    reader: &mut Reader,
+    filter: &str,
+) -> anyhow::Result<anyhow::Result<()>> {
+    let mut list = Reader::default();
+    follow(ctx, step, &mut list, "host-tests-list", &["--", "--list"]).context("host tests")?;
+    let selection = Selection::new(&list.cases, &list.raw, filter);
+    let mut ended = Ok(());
+    for (log, arguments) in [
+        ("host-tests", selection.of_programs()),
+        ("host-doc-tests", selection.of_documentation()),
+    ] {
+        if let Some(arguments) = arguments {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            ended = ended.and(follow(ctx, step, reader, log, &arguments));
+        }
+    }
+    // cargo cannot be told a test of one program alone.
+    reader
+        .cases
+        .retain(|case| selection.full.contains(&case.name));
+    Ok(ended)
+}
+
+fn follow(
+    ctx: &Ctx,
+    step: &mut Step,
+    reader: &mut Reader,
+    log: &str,
+    arguments: &[&str],
+) -> anyhow::Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(&ctx.root)
+        .args([
+            "test",
+            "--workspace",
+            "--locked",
+            "--no-fail-fast",
+            "--color",
+            "never",
+        ])
+        .args(["--jobs", &ctx.jobs.to_string()])
+        .args(arguments)
+        // What a test says is enough, and is shown among the results.
+        .env("RUST_BACKTRACE", "0");
+    run_logged_with(cargo, &ctx.log(log), |line| {
+        step.note(line.trim());
+        reader.line(line);
+    })
+}
+
+/// The tests that a filter selects.
+struct Selection {
+    /// Their names as they are printed.
+    full: HashSet<String>,
+    /// Their names in their programs.
+    programs: Vec<String>,
+    /// The files whose documentation has them.
+    documentation: Vec<String>,
+}
+
+impl Selection {
+    /// `raw` are the names of the cases in their programs.
+    fn new(cases: &[Case], raw: &[String], filter: &str) -> Selection {
+        let filter = dotted(filter);
+        let mut selection = Selection {
+            full: HashSet::new(),
+            programs: Vec::new(),
+            documentation: Vec::new(),
+        };
+        for (case, raw) in cases.iter().zip(raw) {
+            if !case.name.contains(&filter) {
+                continue;
+            }
+            selection.full.insert(case.name.clone());
+            let (list, name) = match raw.split_once(" - ") {
+                // rustdoc takes words, none of which may have a space.
+                Some((file, _)) => (&mut selection.documentation, file),
+                None => (&mut selection.programs, raw.as_str()),
+            };
+            if !list.iter().any(|have| have == name) {
+                list.push(name.to_owned());
+            }
+        }
+        selection
+    }
+
+    /// What cargo is to be told, if there are any.
+    fn of_programs(&self) -> Option<Vec<String>> {
+        let options = ["--tests", "--", "--exact"].map(str::to_owned);
+        let named = || [&options[..], &self.programs].concat();
+        (!self.programs.is_empty()).then(named)
+    }
+
+    fn of_documentation(&self) -> Option<Vec<String>> {
+        let options = ["--doc", "--"].map(str::to_owned);
+        let named = || [&options[..], &self.documentation].concat();
+        (!self.documentation.is_empty()).then(named)
+    }
+}
+
+/// As a name in KTAP: dots between its parts, and nothing that starts a directive.
+fn dotted(name: &str) -> String {
+    name.replace("::", ".").replace('#', " ")
+}
+
 /// Follows the output of `cargo test`.
 #[derive(Default)]
 struct Reader {
     /// What the tests now running are part of.
     package: String,
     cases: Vec<Case>,
+    /// The name of each case in its program.
+    raw: Vec<String>,
     /// The failed test whose output is being shown.
     showing: Option<usize>,
 }
@@ -60,13 +157,13 @@ impl Reader {
         if let Some(package) = package(line) {
             self.package = package;
             self.showing = None;
-        } else if let Some((name, verdict)) = result(line) {
-            let name = self.full(&name);
+        } else if let Some((name, verdict)) = result(line).or_else(|| listed(line)) {
             self.cases.push(Case {
-                name,
+                name: self.full(&name),
                 verdict,
                 said: Vec::new(),
             });
+            self.raw.push(name);
         } else if let Some(name) = line.strip_prefix("---- ") {
             let name = name.trim_end_matches(" ----").trim_end_matches(" stdout");
             let name = self.full(name);
@@ -78,9 +175,8 @@ impl Reader {
         }
     }
 
-    /// As a name in KTAP: dots between its parts, and nothing that starts a directive.
     fn full(&self, name: &str) -> String {
-        format!("{}.{}", self.package, name.replace("::", ".")).replace('#', " ")
+        format!("{}.{}", self.package, dotted(name))
     }
 }
 
@@ -112,7 +208,19 @@ fn result(line: &str) -> Option<(String, Verdict)> {
         ("ignored", why) => Verdict::Skipped(why.to_owned()),
         _ => return None,
     };
-    Some((name.trim_end_matches(" - should panic").to_owned(), verdict))
+    // Notes behind the name, which are no part of it where it is listed or its output is shown.
+    let notes = [" - should panic", " - compile fail", " - compile"];
+    let name = notes
+        .iter()
+        .find_map(|note| name.strip_suffix(note))
+        .unwrap_or(name);
+    Some((name.to_owned(), verdict))
+}
+
+/// `a::b: test`, in a list. Nothing was run.
+fn listed(line: &str) -> Option<(String, Verdict)> {
+    let name = line.strip_suffix(": test")?;
+    Some((name.to_owned(), Verdict::Skipped("only listed".to_owned())))
 }
 
 #[cfg(test)]
@@ -165,5 +273,57 @@ test kernel-rust/host/lib.rs - queue (line 3) ... ok
             reader.cases[2].verdict,
             Verdict::Skipped("takes an hour".into())
         );
+    }
+    const LIST: &str = "\
+     Running unittests src/main.rs (target/debug/deps/xtask-84ba7d9f6b2c4f52)
+ktap::tests::plans: test
+files::tests::bad: test
+
+2 tests, 0 benchmarks
+     Running unittests src/lib.rs (target/debug/deps/evpoll-84ba7d9f6b2c4f52)
+files::tests::bad: test
+   Doc-tests evpoll
+evpoll/src/queue.rs - queue::Queue::add (line 3): test
+evpoll/src/queue.rs - queue::Queue::wait (line 9): test
+";
+
+    fn select(filter: &str) -> Selection {
+        let mut list = Reader::default();
+        LIST.lines().for_each(|line| list.line(line));
+        Selection::new(&list.cases, &list.raw, filter)
+    }
+
+    #[test]
+    fn a_test_is_selected_by_its_name_as_it_is_printed() {
+        let one = select("xtask.files.tests.bad");
+        assert_eq!(one.full.len(), 1);
+        let expected = ["--tests", "--", "--exact", "files::tests::bad"];
+        assert_eq!(one.of_programs().unwrap(), expected);
+        assert_eq!(one.of_documentation(), None);
+
+        let both = select("files::tests");
+        assert_eq!(both.full.len(), 2);
+        assert_eq!(both.programs, ["files::tests::bad"]);
+
+        let written = select("evpoll.doc.evpoll/src/queue.rs - queue.Queue.add (line 3)");
+        assert_eq!(written.full.len(), 1);
+        assert_eq!(written.of_programs(), None);
+        let expected = ["--doc", "--", "evpoll/src/queue.rs"];
+        assert_eq!(written.of_documentation().unwrap(), expected);
+
+        let none = select("no such test");
+        assert!(none.of_programs().is_none() && none.of_documentation().is_none());
+    }
+
+    #[test]
+    fn what_is_listed_and_what_ran_have_the_same_name() {
+        let name = |line: &str| result(line).unwrap().0;
+        let listed = listed("src/a.rs - a (line 3): test").unwrap().0;
+        for note in ["", " - compile", " - compile fail"] {
+            assert_eq!(
+                name(&format!("test src/a.rs - a (line 3){note} ... ok")),
+                listed
+            );
+        }
     }
 }

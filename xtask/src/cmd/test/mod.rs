@@ -10,12 +10,15 @@ pub(super) mod selftests;
 use crate::cli;
 use crate::ctx::{Ctx, Profile};
 use crate::error::Fatal;
-use crate::{files, kernel, packages, rootfs};
+use crate::{files, kernel, packages, rootfs, toolchain};
 use report::Report;
 use std::io::Write;
 
 pub fn main(ctx: &Ctx, args: cli::Test) -> anyhow::Result<u8> {
     packages::ensure(ctx, &packages::BOOT)?;
+    // Tests on the host compile with both, and fail without.
+    packages::ensure(ctx, &packages::GCC)?;
+    toolchain::user_space(ctx)?;
     let filter = args.filter.as_deref();
     let programs = rootfs::build_programs(ctx)?;
     let mut selected = selftests::list(&programs.selftests, ctx.profile, rootfs::ABIS, filter)?;

@@ -6,10 +6,10 @@ use super::Program;
 use crate::error::Fatal;
 use crate::files;
 use crate::packages;
-use crate::progress::output;
+use crate::progress::read;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use xshell::{cmd, Shell};
 
 /// The clients of evhttpd and all that they take, in `host` and `host/lib`.
 pub fn programs() -> anyhow::Result<Vec<Program>> {
@@ -28,7 +28,8 @@ pub fn programs() -> anyhow::Result<Vec<Program>> {
 }
 
 fn libraries_of(program: &Path) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    let said = output(Command::new("ldd").arg(program).env("LC_ALL", "C"))?;
+    let shell = Shell::new()?;
+    let said = read(cmd!(shell, "ldd {program}").env("LC_ALL", "C"))?;
     parse(&said).map_err(|line| {
         let program = program.display();
         Fatal::Setup(format!("{program} takes a library that is missing: {line}")).into()

@@ -5,7 +5,7 @@
 mod pty;
 
 use super::report::Report;
-use crate::ctx::{Accel, Ctx, Profile};
+use crate::ctx::{Ctx, Profile};
 use crate::files;
 use crate::guest_program::scale;
 use crate::ktap::{Case, Verdict};
@@ -95,12 +95,7 @@ impl Harness {
             .with_context(|| format!("Failed to find {}", folder.display()))?;
         std::fs::write(folder.join("overlay/before"), "before\n")?;
         std::fs::write(folder.join("job"), JOB)?;
-        let accel = match ctx.accel {
-            Accel::Auto => "auto",
-            Accel::Kvm => "kvm",
-            Accel::Tcg => "tcg",
-        };
-        let mut options = vec!["--accel".to_owned(), accel.to_owned()];
+        let mut options = vec!["--accel".to_owned(), ctx.accel.name().to_owned()];
         for (option, value) in [("--kernel", &ctx.kernel), ("--mutation", &ctx.mutation)] {
             if let Some(path) = value {
                 options.extend([option.to_owned(), path.display().to_string()]);
