@@ -237,6 +237,10 @@ impl Registry {
     ///
     /// It takes two system calls, and one more for each descriptor that is ready.
     ///
+    /// Only a process with the credentials that the queue was made with can do it, so not after
+    /// setuid(2), nor one that was given the queue by an execve(2): `EACCES`. [`Registry::add`] and
+    /// its like are for everybody who has the queue.
+    ///
     /// # Example
     ///
     #[doc = "```no_run"]
