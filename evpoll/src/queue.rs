@@ -237,9 +237,9 @@ impl Registry {
     ///
     /// It takes two system calls, and one more for each descriptor that is ready.
     ///
-    /// Only a process with the credentials that the queue was made with can do it, so not after
-    /// setuid(2), nor one that was given the queue by an execve(2): `EACCES`. [`Registry::add`] and
-    /// its like are for everybody who has the queue.
+    /// A process that can do more than the one that made the queue, as another user or with more
+    /// capabilities, cannot do it: `EACCES`. [`Registry::add`] and its like are for everybody who
+    /// has the queue.
     ///
     /// # Example
     ///

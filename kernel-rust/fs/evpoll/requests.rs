@@ -13,10 +13,7 @@ use crate::{
     },
     with_file, //
 };
-use core::{
-    mem::offset_of,
-    ptr, //
-};
+use core::mem::offset_of;
 use kernel::{
     bindings,
     ffi::{
@@ -31,7 +28,6 @@ use kernel::{
     },
     prelude::*,
     sync::ArcBorrow,
-    task::Task,
     uaccess::{
         UserPtr,
         UserSlice,
@@ -51,15 +47,15 @@ const AHEAD: usize = 1 << 14;
 /// Applies an array of `struct pollfd`, in order. Returns the size of what was applied before the
 /// first that fails, or before a signal; or why the very first one fails.
 ///
-/// The descriptors are those of the caller, who need not know that it writes to a queue: somebody
-/// may have made one the stdout of a program that can do more than himself. So only who has opened
-/// it, with the credentials of then, may.
+/// The descriptors are those of the caller, who must not be able to do more than who has opened the
+/// queue: see `evpoll_may_write()`.
 pub(crate) fn write(
     queue: ArcBorrow<'_, Queue>,
     file: &File,
     mut reader: UserSliceReader,
 ) -> Result<usize> {
-    if !has_opened(file) {
+    // SAFETY: The file is there.
+    if !unsafe { bindings::evpoll_may_write(file.as_ptr()) } {
         return Err(EACCES);
     }
     if reader.len() % ENTRY_SIZE != 0 {
@@ -100,14 +96,6 @@ pub(crate) fn write(
         unsafe { bindings::cond_resched() };
     }
     Ok(applied)
-}
-
-/// Whether the caller has the credentials that the file was opened with.
-#[inline]
-fn has_opened(file: &File) -> bool {
-    // SAFETY: `current` is there, and nobody else changes what it points to.
-    let own = unsafe { (*Task::current_raw()).cred };
-    ptr::eq(file.cred().as_ptr(), own)
 }
 
 /// Applies one element. `ctl` is that of the queue.

@@ -51,7 +51,9 @@ tests!("write":
     vector_of_arrays,
     through_a_duplicate,
     by_a_child,
-    by_others,
+    by_who_can_do_more,
+    by_who_can_do_something_else,
+    by_who_can_do_less,
     wakes_nobody_by_itself,
     same_as_ctl,
     races_ctl,
@@ -647,31 +649,84 @@ fn by_a_child() {
     );
 }
 
-/// Only who has opened a queue may write to it: others may not know that they do, and the
-/// descriptors are theirs.
-fn by_others() {
-    for q in [Queue::new(8), device(8).0] {
-        fork(|| {
-            let same = libc::uid_t::MAX;
+/// Whoever can do more than who has opened the queue may not know that it writes to one, and the
+/// descriptors are its own.
+fn by_who_can_do_more() {
+    fork(|| {
+        let same = libc::uid_t::MAX;
+        let effective = |user| {
             // SAFETY: takes no pointer.
-            let changed = sys(unsafe { libc::setresuid(NOBODY, same, same) });
+            let changed = sys(unsafe { libc::setresuid(same, user, 0) });
             ok("setresuid", changed);
-            let (r, w) = pipe();
-            for array in [vec![], vec![change(&r, IN)], vec![change(&r, REMOVE)]] {
-                fails("write by another", try_apply(&q, &array), libc::EACCES);
+        };
+        effective(NOBODY);
+        let q = Queue::new(8);
+        let (r, w) = pipe();
+        effective(0);
+        for array in [vec![], vec![change(&r, IN)], vec![change(&r, REMOVE)]] {
+            fails("write by root", try_apply(&q, &array), libc::EACCES);
+        }
+        check_eq!("watches", watches(&q), 0);
+        // Who makes this call knows what it is for.
+        q.add(&r, IN);
+        put(&w, b"x");
+        q.expect("in the child", &[entry(&r, IN, IN)]);
+        effective(NOBODY);
+        apply(&q, &[change(&r, REMOVE)]);
+        fork(|| apply(&q, &[change(&r, IN)])).succeed();
+        check_eq!("watches", watches(&q), 1);
+    })
+    .succeed();
+}
+
+/// Another group is enough, and so are capabilities.
+fn by_who_can_do_something_else() {
+    fork(|| {
+        let same = libc::uid_t::MAX;
+        // SAFETY: takes no pointer.
+        let changed = sys(unsafe { libc::setresuid(same, NOBODY, 0) });
+        ok("setresuid", changed);
+        let q = Queue::new(8);
+        let (r, _w) = pipe();
+        let array = [change(&r, IN)];
+        fork(|| {
+            // SAFETY: these take no pointer.
+            unsafe {
+                ok("setresuid", sys(libc::setresuid(same, 0, same)));
+                // It leaves capabilities that have nothing to do with files.
+                libc::setfsuid(NOBODY);
             }
-            check_eq!("watches", watches(&q), 0);
-            // Who makes this call knows what it is for.
-            q.add(&r, IN);
-            put(&w, b"x");
-            q.expect("in the child", &[entry(&r, IN, IN)]);
-            let own = Queue::new(8);
-            apply(&own, &[change(&r, IN)]);
+            fails("with capabilities", try_apply(&q, &array), libc::EACCES);
         })
         .succeed();
-        let (r, _w) = pipe();
+        fork(|| {
+            // SAFETY: these take no pointer.
+            unsafe {
+                ok("setresuid", sys(libc::setresuid(same, 0, same)));
+                ok("setresgid", sys(libc::setresgid(NOBODY, NOBODY, NOBODY)));
+                ok("setresuid", sys(libc::setresuid(NOBODY, NOBODY, NOBODY)));
+            }
+            fails("as another group", try_apply(&q, &array), libc::EACCES);
+        })
+        .succeed();
+        apply(&q, &array);
+    })
+    .succeed();
+}
+
+/// Root may look into any process, and so its queues into one that it has become.
+fn by_who_can_do_less() {
+    let q = device(8).0;
+    fork(|| {
+        // SAFETY: takes no pointer.
+        let changed = sys(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) });
+        ok("setresuid", changed);
+        let (r, w) = pipe();
         apply(&q, &[change(&r, IN)]);
-    }
+        put(&w, b"x");
+        q.expect("in the child", &[entry(&r, IN, IN)]);
+    })
+    .succeed();
 }
 
 fn wakes_nobody_by_itself() {
