@@ -37,10 +37,11 @@ const ABIS: [&str; 2] = ["i386", "x32"];
 /// Not run again for another ABI, by the beginnings of their names: what starts programs for all
 /// of the ABIs itself, and what takes seconds for a matter that no ABI has a part in. evhttpd is a
 /// program for servers, which are 64-bit ones, on the library whose own tests are run for all.
-const ONCE: [&str; 8] = [
+const ONCE: [&str; 9] = [
     "evhttpd.",
     "examples.",
     "fuzz.",
+    "kselftest.",
     "manual.",
     "programs2002.",
     "storm.",

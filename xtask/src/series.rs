@@ -2,6 +2,7 @@
 //! What the series consists of: the patches, the files that they touch, and the Rust files whose
 //! source is kernel-rust/.
 
+use crate::error::Fatal;
 use crate::files;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -96,6 +97,26 @@ pub fn added_rust(patches: &[Patch]) -> BTreeSet<PathBuf> {
     added
 }
 
+/// The text of a file that the series adds; none if it does not.
+pub fn added_text(patches: &[Patch], file: &Path) -> anyhow::Result<Option<String>> {
+    let mut touching = patches.iter().filter(|patch| patch.touches_file(file));
+    let Some(first) = touching.next() else {
+        return Ok(None);
+    };
+    let text = text_in(&files::read_text(&first.path)?, file);
+    match (text, touching.next()) {
+        (Some(text), None) => Ok(Some(text)),
+        (_, other) => {
+            let name = other.unwrap_or(first).name();
+            let text = format!(
+                "{name} changes {}: let one patch add all of it",
+                file.display()
+            );
+            Err(Fatal::Setup(text).into())
+        }
+    }
+}
+
 /// Where the kernel's Rust files have their source.
 pub fn rust_folder(root: &Path) -> PathBuf {
     root.join("kernel-rust")
@@ -162,6 +183,20 @@ fn new_name(names: &str) -> Option<PathBuf> {
     names
         .rsplit_once(" b/")
         .map(|(_, name)| PathBuf::from(name))
+}
+
+/// The text of a file that a patch in git's format adds.
+fn text_in(patch: &str, file: &Path) -> Option<String> {
+    let file = file.display();
+    let start = format!("\ndiff --git a/{file} b/{file}\nnew file mode ");
+    let (_, rest) = patch.split_once(&start)?;
+    let mut lines = rest.lines();
+    let mut header = lines
+        .by_ref()
+        .take_while(|line| !line.starts_with("diff --git "));
+    let (_, _, count) = header.find_map(hunk)?;
+    let added = lines.take(count).map(|line| line.strip_prefix('+'));
+    added.map(|line| Some(format!("{}\n", line?))).collect()
 }
 
 /// The line numbers that a patch adds, for each file, in the file as that patch leaves it.
@@ -281,6 +316,31 @@ deleted file mode 100644
         );
         let removal = "diff --git a/fs/x.rs b/fs/x.rs\ndeleted file mode 100644\n";
         assert!(added_rust(&[first, patch(removal)]).is_empty());
+    }
+
+    #[test]
+    fn the_text_of_an_added_file() {
+        let text = |file: &str| text_in(PATCH, file.as_ref());
+        let added = "// deleted file mode\nmod y;\n";
+        assert_eq!(text("fs/x.rs").as_deref(), Some(added));
+        for other in ["fs/Makefile", "fs/new.c", "fs/gone.c", "fs/unknown.c"] {
+            assert_eq!(text(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_added_in_pieces_is_refused() {
+        let path = std::env::temp_dir().join(format!("evpoll-{}.patch", std::process::id()));
+        files::write(&path, PATCH.as_bytes()).unwrap();
+        let first = patch(path.clone()).unwrap();
+        let text = |patches: &[Patch], file: &str| added_text(patches, file.as_ref());
+        let one = std::slice::from_ref(&first);
+        assert!(text(one, "fs/x.rs").unwrap().is_some());
+        assert!(text(one, "fs/unknown.c").unwrap().is_none());
+        let error = text(one, "fs/Makefile").unwrap_err().to_string();
+        assert!(error.contains("changes fs/Makefile"), "{error}");
+        assert!(text(&[first.clone(), first], "fs/x.rs").is_err());
+        files::remove(&path).unwrap();
     }
 
     #[test]

@@ -47,6 +47,7 @@ mod faults;
 mod fdinfo;
 mod fifo;
 mod fuzz;
+mod kselftest;
 mod library;
 mod limits;
 mod manual;
@@ -108,6 +109,7 @@ pub fn all() -> Vec<Test> {
         pipe::TESTS,
         programs2002::TESTS,
         manual::TESTS,
+        kselftest::TESTS,
         examples::TESTS,
         library::TESTS,
         evhttpd::SCENARIOS,
@@ -143,6 +145,7 @@ const EMULATED_NOT: &[&str] = &[
     "examples.",
     "fdinfo.",
     "fuzz.",
+    "kselftest.",
     "library.",
     "limits.",
     "manual.",

@@ -4,6 +4,7 @@
 mod abis;
 mod c;
 mod host;
+mod kselftest;
 mod manual;
 mod rust;
 
