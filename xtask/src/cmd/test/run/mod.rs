@@ -215,7 +215,8 @@ fn shell(harness: &Harness) -> anyhow::Result<()> {
 }
 
 /// A job that says when it is in the foreground, and when it goes on: before that, a key is one for
-/// the shell.
+/// the shell. It is for bash: dash starts a program by vfork(2), and who waits for a child that is
+/// stopped before its execve(2) does not stop itself.
 const JOB: &str = "\
 trap 'echo goes on' CONT
 echo begun
@@ -225,7 +226,7 @@ while :; do sleep 1; done
 /// Stopped, back in the foreground, interrupted; and one to the background.
 fn jobs(guest: &mut OnTerminal, soon: Duration) -> anyhow::Result<()> {
     let stopped = |guest: &mut OnTerminal| -> anyhow::Result<()> {
-        guest.type_in("sh ./job\r")?;
+        guest.type_in("bash ./job\r")?;
         guest.expect("begun", soon)?;
         guest.type_in("\x1a")?;
         guest.expect("Stopped", soon).context("Ctrl-Z")?;
