@@ -32,8 +32,8 @@
 //!   to the pipe, who need no other lock for its list. They fault with it held, so it may take as
 //!   long as the owner of that memory likes; what waits for `ctl` waits with it.
 //! - `Queue::memory`, a mutex: the pages and the list of mappings. Also taken below `mmap_lock`, by
-//!   faults (so below `pipe->mutex`, where a pipe is written from a mapping) and when a mapping comes
-//!   or goes; nothing but allocations happens with it held.
+//!   faults (so below `pipe->mutex`, where a pipe is written from a mapping) and when a mapping is
+//!   made or goes; nothing but allocations happens with it held.
 //! - `fcb_head.lock`, a spinlock of the event source: taken by the other producers, and as well to
 //!   add, change and remove a callback.
 //! - `Queue::state`, the spinlock of the queue's wait queue: the double buffer and the slots of all

@@ -40,8 +40,8 @@ const ENTRY_SIZE: usize = size_of::<Entry>();
 /// Elements of the array that are read at a time.
 const CHUNK: usize = 32;
 
-/// For so many elements that were not read yet the table gets room ahead, at most: there may be less
-/// in the array than its size says.
+/// For so many elements that were not read yet the table gets room ahead, at most: there may be
+/// fewer in the array than its size says.
 const AHEAD: usize = 1 << 14;
 
 /// Applies an array of `struct pollfd`, in order. Returns the size of what was applied before the
